@@ -1,0 +1,154 @@
+"""The data that travels through mllm, stage by stage; imports nothing of ours.
+
+    annotation line -> RawItem -> Episode -> [Segment of Chunks] -> Sample -> Batch -> Prediction
+
+Images are PIL images up to `Preprocessor.encode_images`, tensors after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from torch import Tensor
+    from transformers import PreTrainedTokenizerBase
+
+IGNORE_INDEX = -100
+IMAGE_PLACEHOLDER = '<image>'
+BOXES_PLACEHOLDER = '<boxes>'
+POINTS_PLACEHOLDER = '<points>'
+EXPR_PLACEHOLDER = '<expr>'
+OBJS_PLACEHOLDER = '<objs>'
+QUESTION_PLACEHOLDER = '<question>'
+
+Box = Sequence[float]
+"""Four numbers x0, y0, x1, y1: pixels of the original image in a RawItem, 0..1 of the model's image in text."""
+Point = Sequence[float]
+"""Two numbers x, y; units as for Box."""
+
+Target = TypedDict('Target', {'boxes': list[Box], 'points': list[Point]}, total=False)
+
+# Written as a call because `from` is a Python keyword.
+Turn = TypedDict(
+    'Turn',
+    {
+        'from': str,  # 'human' or 'gpt'
+        'value': str,  # text with placeholders
+        'boxes_seq': NotRequired[list[list[int]] | None],  # per <boxes> in value: indices into target['boxes']
+        'points_seq': NotRequired[list[list[int]] | None],
+        'supervised': NotRequired[bool],  # overrides the template's choice for this answer
+    },
+)
+
+
+class RawItem(TypedDict, total=False):
+    """What a dataset returns for one annotation: the public contract that users' datasets fulfil.
+
+    `image` may be missing or None for text-only items. `meta` reaches the metric untouched; known keys:
+    `id`, `candidates` (answers a closed-set score compares, `target` among them), `label`, `labels`, `image_path`.
+    """
+
+    image: Image.Image | None
+    target: Target | None
+    conversations: list[Turn]
+    meta: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Episode:
+    """A query and the support items shown before it; a plain sample has no support.
+
+    `earlier_queries` are further queries on the same support, asked (and, in training, supervised) before `query`.
+    """
+
+    query: RawItem
+    support: tuple[RawItem, ...] = ()
+    earlier_queries: tuple[RawItem, ...] = ()
+    meta: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def items(self) -> tuple[RawItem, ...]:
+        """All items in the order of the prompt."""
+        return (*self.support, *self.earlier_queries, self.query)
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A stretch of text that is either learnt (supervised) or given."""
+
+    text: str
+    supervised: bool = False
+
+
+@dataclass(frozen=True)
+class Segment:
+    """What is tokenised in one go. `item` is the position in `Episode.items` that truncation drops it with."""
+
+    chunks: tuple[Chunk, ...]
+    bos: bool
+    item: int
+
+    @property
+    def text(self) -> str:
+        return ''.join(chunk.text for chunk in self.chunks)
+
+
+@dataclass
+class Sample:
+    """One encoded episode. `images` is what `Preprocessor.encode_images` returned, None without images.
+
+    In training `labels` has the length of `input_ids`; in evaluation `input_ids` is the prompt up to the answer,
+    `labels` is empty and `target` is the answer alone.
+    """
+
+    input_ids: list[int]
+    labels: list[int]
+    images: Any
+    index: int
+    target: str = ''
+    meta: dict[str, Any] = field(default_factory=dict)
+
+
+Batch = dict[str, Any]
+"""Tensors by the model's argument names, plus `samples` (list[Sample], evaluation only: never sent to the model)."""
+
+
+@dataclass
+class Prediction:
+    """One answer of the model. `score` maps each candidate answer to its mean log-likelihood per token."""
+
+    index: int
+    pred: str
+    target: str
+    meta: dict[str, Any] = field(default_factory=dict)
+    score: dict[str, float] = field(default_factory=dict)
+
+
+EncodeImages = Callable[[Sequence['Image.Image']], tuple[Any, list[list[int]]]]
+"""PIL images -> (what `collate_images` takes, for each image the run of token ids that stands for it)."""
+
+
+@dataclass(frozen=True)
+class Preprocessor:
+    """All that the data path needs of a model family; holds no weights.
+
+    episode_template  `conversation.episode_template.EpisodeTemplate`
+    formatter         box formatter of `mllm.grounding.formatter`
+    transform         callable (image, target) -> (image, target), the geometry the model wants (letterbox), or None
+    encode_images     see `EncodeImages`
+    collate_images    list of the batch's `Sample.images` (None entries allowed) -> dict of tensors for the model
+    image_token_id    id of the one-token placeholder, which the encoder replaces by each image's run of ids
+    max_length        longest sequence in tokens
+    """
+
+    tokenizer: PreTrainedTokenizerBase
+    episode_template: Any
+    formatter: Any
+    transform: Callable[[Image.Image, Target | None], tuple[Image.Image, Target | None]] | None
+    encode_images: EncodeImages
+    collate_images: Callable[[Sequence[Any]], Mapping[str, Tensor]]
+    image_token_id: int
+    max_length: int
