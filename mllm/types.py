@@ -29,7 +29,11 @@ Box = Sequence[float]
 Point = Sequence[float]
 """Two numbers x, y; units as for Box."""
 
-Target = TypedDict('Target', {'boxes': list[Box], 'points': list[Point]}, total=False)
+
+class Target(TypedDict, total=False):
+    boxes: list[Box]
+    points: list[Point]
+
 
 # Written as a call because `from` is a Python keyword.
 Turn = TypedDict(
