@@ -105,7 +105,8 @@ class Sample:
     """One encoded episode. `images` is what `Preprocessor.encode_images` returned, None without images.
 
     In training `labels` has the length of `input_ids`; in evaluation `input_ids` is the prompt up to the answer,
-    `labels` is empty and `target` is the answer alone.
+    `labels` is empty, `target` is the answer alone, and `answers` holds the token ids of the target and of every
+    candidate answer as they would follow `input_ids`, end mark included.
     """
 
     input_ids: list[int]
@@ -113,7 +114,16 @@ class Sample:
     images: Any
     index: int
     target: str = ''
+    answers: dict[str, list[int]] = field(default_factory=dict)
     meta: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """Stands for a sample that could not be made, where `on_bad_sample='skip'`."""
+
+    index: int
+    reason: str
 
 
 Batch = dict[str, Any]

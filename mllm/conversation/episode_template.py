@@ -1,0 +1,73 @@
+"""Stage 6 of a sample's way, second half: which template, BOS, loss and end each place of an episode gets.
+
+    items:     support 0     support 1 ...   earlier query ...   query
+    place:     first_support support         query               query          (with support)
+               single                                                            (without)
+
+Published LCL checkpoints need every item tokenised alone with its own BOS: one segment per item.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mllm.conversation.template import ConversationTemplate
+from mllm.registry import TEMPLATES
+from mllm.types import Segment, Turn
+
+
+@dataclass(frozen=True)
+class Place:
+    """How an item at this place of an episode is written.
+
+    bos         the segment starts with the tokenizer's BOS
+    keep_end    the segment keeps the end-of-answer mark (`sep2`)
+    supervised  answers are learnt unless their turn says otherwise
+    """
+
+    template: ConversationTemplate
+    bos: bool = True
+    keep_end: bool = True
+    supervised: bool = False
+
+
+@dataclass(frozen=True)
+class EpisodeTemplate:
+    """The prompt protocol of a model: one `Place` for each position an item can have."""
+
+    single: Place
+    first_support: Place
+    support: Place
+    query: Place
+
+    def segments(
+        self, support: Sequence[Sequence[Turn]], queries: Sequence[Sequence[Turn]], answer_open: bool = False
+    ) -> list[Segment]:
+        """Segments of an episode, supports first. `answer_open` leaves the last answer to the model."""
+        places = [self.first_support] + [self.support] * (len(support) - 1) if support else []
+        places += [self.query if len(support) + len(queries) > 1 else self.single] * len(queries)
+        turns = [*support, *queries]
+        if answer_open:
+            turns[-1] = open_answer(turns[-1])
+        return [
+            Segment(place.template.render(item, place.supervised, place.keep_end), place.bos, number)
+            for number, (place, item) in enumerate(zip(places, turns, strict=True))
+        ]
+
+
+def open_answer(turns: Sequence[Turn]) -> list[Turn]:
+    """The same turns with the last answer left open."""
+    return [*turns[:-1], Turn({**turns[-1], 'value': ''})]
+
+
+def build_episode_template(conv_args: Mapping[str, Any]) -> EpisodeTemplate:
+    """The protocol named by `conv_args.episode_template`, with `conv_args.conv_template` for items without support.
+
+    Unknown names are ValueErrors with the nearest ones.
+    """
+    names: Mapping[str, Any] = TEMPLATES.get(conv_args.get('episode_template', 'link_context'))
+    single = conv_args.get('conv_template', 'vicuna_v1.1')
+    places = {place: Place(**{**cfg, 'template': TEMPLATES.get(cfg['template'])}) for place, cfg in names.items()}
+    return EpisodeTemplate(single=Place(TEMPLATES.get(single), supervised=True), **places)

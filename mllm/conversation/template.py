@@ -1,0 +1,57 @@
+"""Stage 6 of a sample's way, first half: the turns of one item -> chunks of text, supervised or not.
+
+A template is data: a system text, two role names and two separators.
+
+    {system}{sep}USER: {question}{sep}ASSISTANT: {answer}{sep2}USER: ...
+
+The texts are those of FastChat's templates that published LLaVA, Shikra and LCL checkpoints were trained with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mllm.types import Chunk, Turn
+
+HUMAN, ASSISTANT = 'human', 'gpt'
+
+
+@dataclass(frozen=True)
+class ConversationTemplate:
+    """How the turns of one item are written. `sep` ends questions, `sep2` ends answers."""
+
+    system: str
+    roles: tuple[str, str] = ('USER', 'ASSISTANT')
+    sep: str = ' '
+    sep2: str = '</s>'
+
+    def render(self, turns: Sequence[Turn], supervised: bool, keep_end: bool = True) -> tuple[Chunk, ...]:
+        """Chunks of the conversation; each answer with its `sep2` is one chunk.
+
+        An answer is supervised if its turn says so, otherwise if `supervised`. A last answer that is the empty string
+        is left open: the text ends with the assistant's role, ready to be continued. `keep_end` False drops
+        the last `sep2`. ValueError if human and gpt do not take turns, human first.
+        """
+        check_order(turns)
+        head = self.system + self.sep
+        chunks = []
+        for position in range(0, len(turns), 2):
+            question, answer = turns[position], turns[position + 1]
+            last = position + 2 == len(turns)
+            head += f'{self.roles[0]}: {question["value"]}{self.sep}{self.roles[1]}: '
+            if last and not answer['value']:
+                chunks.append(Chunk(head.rstrip(' ')))
+                break
+            end = self.sep2 if keep_end or not last else ''
+            chunks += [Chunk(head), Chunk(answer['value'] + end, answer.get('supervised', supervised))]
+            head = ''
+        return tuple(chunks)
+
+
+def check_order(turns: Sequence[Turn]) -> None:
+    """ValueError unless human and gpt alternate, human first, gpt last."""
+    roles = [turn['from'] for turn in turns]
+    expected = [HUMAN, ASSISTANT] * (len(roles) // 2)
+    if not roles or roles != expected:
+        raise ValueError(f"conversations must alternate 'human', 'gpt' and end with 'gpt'; these are {roles}")

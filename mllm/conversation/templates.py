@@ -1,0 +1,37 @@
+"""The templates, as data. A new one is one entry here, or `TEMPLATES.register_module(name)(...)` anywhere.
+
+The system sentences are protocol: published checkpoints were trained with exactly these characters.
+"""
+
+from __future__ import annotations
+
+from mllm.conversation.template import ConversationTemplate
+from mllm.registry import TEMPLATES
+
+_CHAT = 'A chat between a curious user and an artificial intelligence assistant. '
+
+CONVERSATION_TEMPLATES = {
+    'vicuna_v1.1': ConversationTemplate(
+        _CHAT + "The assistant gives helpful, detailed, and polite answers to the user's questions."
+    ),
+    'causal_v1.0': ConversationTemplate(
+        'You should find the causal relationship between the examples I am going to show you. '
+        'And use that to answer to the [FINAL QUESTION].'
+    ),
+    # No system text, but the separator after it: the text starts with a blank.
+    'hypnotized_ans_v1.0': ConversationTemplate(''),
+    # The system text ends with a blank of its own, so two blanks stand before the role.
+    'final_v1.0': ConversationTemplate('[FINAL QUESTION]: '),
+}
+
+EPISODE_TEMPLATES = {
+    # Link-Context Learning: the first support carries the instruction and keeps its end mark, later ones do not.
+    'link_context': {
+        'first_support': {'template': 'causal_v1.0'},
+        'support': {'template': 'hypnotized_ans_v1.0', 'keep_end': False},
+        'query': {'template': 'final_v1.0', 'supervised': True},
+    },
+}
+
+for _name, _template in {**CONVERSATION_TEMPLATES, **EPISODE_TEMPLATES}.items():
+    TEMPLATES.register_module(_name)(_template)

@@ -1,0 +1,88 @@
+"""From the `data_args` section of a config to the datasets of a run; all faults known by now are reported at once."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mllm.dataset.single_image_conversation import SingleImageConvDataset
+from mllm.dataset.source import Source
+from mllm.registry import DATASETS, TRANSFORMS
+from mllm.types import Preprocessor
+
+MAX_PROBLEMS = 50
+"""So many faults of the data are listed; more are counted."""
+
+FLAGS = {'train': 'do_train', 'validation': 'do_eval', 'test': 'do_predict', 'multitest': 'do_multi_predict'}
+"""The part of `data_args` that each flag asks for."""
+
+
+@dataclass(frozen=True)
+class DatasetEntry:
+    """One dataset that `data_args` names: what a run calls it, where it stands, its config and its metric's."""
+
+    prefix: str
+    key: str
+    cfg: Mapping[str, Any]
+    compute_metric: Mapping[str, Any] | None
+
+
+def entries(data_args: Mapping[str, Any], parts: Collection[str]) -> Iterator[DatasetEntry]:
+    """The datasets of some parts of `data_args`: prefixes 'train', 'eval', 'test', 'multitest_{name}'.
+
+    ValueError if a part is asked for that the config does not have.
+    """
+    for part in parts:
+        cfg = data_args.get(part)
+        if not cfg:
+            raise ValueError(f'data_args.{part} is {cfg!r}, but {FLAGS[part]} asks for it')
+        if part == 'multitest':
+            for name, item in cfg.items():
+                metric = item.get('compute_metric')
+                yield DatasetEntry(f'multitest_{name}', f'data_args.multitest.{name}.cfg', item['cfg'], metric)
+        else:
+            prefix = 'eval' if part == 'validation' else part
+            yield DatasetEntry(prefix, f'data_args.{part}', cfg, data_args.get('compute_metric'))
+
+
+def prepare_data(
+    data_args: Mapping[str, Any], preprocessor: Preprocessor, seed: int, parts: Collection[str]
+) -> dict[str, SingleImageConvDataset]:
+    """The datasets of some parts of `data_args` by prefix.
+
+    ValueError with one line per fault that is known by now: missing files, classes too small, wrong values.
+    """
+    sources = build_sources(entries(data_args, parts))
+    augment = TRANSFORMS.build(data_args['augment']) if data_args.get('augment') else None
+    return {
+        prefix: SingleImageConvDataset(
+            source,
+            preprocessor,
+            training=prefix == 'train',
+            # Evaluation draws the same episodes whatever the run's seed, so that runs compare on equal questions.
+            seed=seed if prefix == 'train' else 0,
+            augment=augment,
+            on_bad_sample=data_args.get('on_bad_sample', 'raise'),
+        )
+        for prefix, source in sources.items()
+    }
+
+
+def build_sources(wanted: Iterator[DatasetEntry]) -> dict[str, Source]:
+    """Build sources and collect their faults."""
+    sources: dict[str, Source] = {}
+    faults: list[str] = []
+    for entry in wanted:
+        try:
+            source = DATASETS.build(entry.cfg)
+            found = [*source.problems(), *([] if len(source) else ['the dataset is empty'])]
+        except (ValueError, FileNotFoundError) as error:
+            faults.append(f'{entry.key}: {error}')
+            continue
+        sources[entry.prefix] = source
+        faults += [f'{entry.key}: {problem}' for problem in found]
+    if faults:
+        more = [f'... and {len(faults) - MAX_PROBLEMS} more'] if len(faults) > MAX_PROBLEMS else []
+        raise ValueError('\n'.join(['the data cannot be used:', *faults[:MAX_PROBLEMS], *more]))
+    return sources

@@ -1,0 +1,153 @@
+"""Stages 4 to 7 of a sample's way, in order: one episode -> one `Sample`, the same code in training and evaluation.
+
+Episode
+  | 4 geometry        boxes clipped to their image; image and target transformed together
+  | 5 grounding text  <boxes>, <points> -> coordinates (0..1 of the transformed image) as the formatter writes them
+  | 6 conversation    items -> segments of chunks, by their place in the episode
+  | 7 tokens, labels  input_ids[L], labels[L]; images encoded; supports dropped from the front until it fits
+Sample
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mllm.conversation.template import check_order
+from mllm.dataset.supervision import TokenizedSegment, join_segments, tokenize_segment
+from mllm.grounding.formatter import substitute
+from mllm.grounding.geometry import clip_boxes, clip_points, normalise_boxes, normalise_points
+from mllm.types import IGNORE_INDEX, IMAGE_PLACEHOLDER, Episode, Preprocessor, RawItem, Sample, Target, Turn
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from mllm.utils.rng import ItemRng
+
+
+@dataclass(frozen=True)
+class PreparedItem:
+    """An item after stages 4 and 5: the image as the model sees it, the turns with coordinates written out."""
+
+    image: Image.Image | None
+    turns: list[Turn]
+
+
+class EpisodeEncoder:
+    """Turns an episode into a `Sample`. `augment` (training only) changes image and target before the transform."""
+
+    def __init__(self, preprocessor: Preprocessor, training: bool, augment: Callable[..., Any] | None = None) -> None:
+        self.preprocessor = preprocessor
+        self.training = training
+        self.augment = augment
+        self.image_token = str(preprocessor.tokenizer.convert_ids_to_tokens(preprocessor.image_token_id))
+
+    def __call__(self, episode: Episode, index: int, rng: ItemRng | None = None) -> Sample:
+        """Encode an episode. ValueError if an item breaks the contract or the query does not fit the model."""
+        items = [self.prepare(item, rng) for item in episode.items]
+        support, queries = items[: len(episode.support)], items[len(episode.support) :]
+        kept, segments, image_runs, images = self.fit(support, queries)
+        meta = {**(episode.query.get('meta') or {}), **episode.meta}
+        if kept < len(support):
+            meta['dropped_supports'] = len(support) - kept
+        input_ids, labels = join_segments(segments, image_runs, self.preprocessor.image_token_id)
+        if self.training:
+            if all(label == IGNORE_INDEX for label in labels[1:]):
+                raise ValueError('no token of this sample is learnt: its answers are empty or not supervised')
+            return Sample(input_ids, labels, images, index, meta=meta)
+        target = queries[-1].turns[-1]['value']
+        texts = dict.fromkeys([target, *meta.get('candidates', [])])
+        support = support[len(support) - kept :]
+        answers = {text: self.answer_ids(support, queries, text, segments[-1]) for text in texts}
+        return Sample(input_ids, [], images, index, target, answers, meta)
+
+    def prepare(self, item: RawItem, rng: ItemRng | None) -> PreparedItem:
+        """Stages 4 and 5."""
+        turns = item['conversations']
+        check_order(turns)
+        image, target = item.get('image'), item.get('target')
+        check_placeholders(turns, image is not None)
+        if image is None:
+            if target:
+                raise ValueError('boxes and points need an image, this item has none')
+            return PreparedItem(None, turns)
+        target = clip_target(target, image.size)
+        for transform in (self.augment if self.training else None, self.preprocessor.transform):
+            if transform is not None:
+                image, target = transform(image, target, rng)
+        return PreparedItem(image, [self.write_out(turn, target, image.size) for turn in turns])
+
+    def write_out(self, turn: Turn, target: Target | None, size: tuple[int, int]) -> Turn:
+        """Stage 5: the turn with its placeholders replaced by coordinates."""
+        unit: Target = {}
+        if target:
+            unit = {
+                'boxes': normalise_boxes(target.get('boxes', []), *size),
+                'points': normalise_points(target.get('points', []), *size),
+            }
+        formatter = self.preprocessor.formatter
+        value = substitute(turn['value'], turn.get('boxes_seq'), turn.get('points_seq'), unit, formatter)
+        return Turn({**turn, 'value': value})
+
+    def fit(
+        self, support: Sequence[PreparedItem], queries: Sequence[PreparedItem]
+    ) -> tuple[int, list[TokenizedSegment], list[list[int]], Any]:
+        """Stages 6 and 7: the most supports, counted from the query backwards, with which the episode fits.
+
+        Returns their number, the segments, the run of ids of each image, and the encoded images.
+        """
+        length = 0
+        for kept in range(len(support), -1, -1):
+            items = [*support[len(support) - kept :], *queries]
+            segments = self.tokenize(items[:kept], queries)
+            pictures = [item.image for item in items if item.image is not None]
+            images, runs = self.preprocessor.encode_images(pictures) if pictures else (None, [])
+            length = sum(len(s.input_ids) for s in segments) + sum(len(run) - 1 for run in runs)
+            if length <= self.preprocessor.max_length:
+                return kept, segments, runs, images
+        pictures = [item.image for item in queries if item.image is not None]
+        raise ValueError(
+            f'query and answer alone have {length} tokens with {len(pictures)} images, more than the '
+            f'{self.preprocessor.max_length} of model_max_length'
+        )
+
+    def tokenize(self, support: Sequence[PreparedItem], queries: Sequence[PreparedItem]) -> list[TokenizedSegment]:
+        """Segments of an episode; in evaluation the last answer is left open."""
+        segments = self.preprocessor.episode_template.segments(
+            [item.turns for item in support], [item.turns for item in queries], answer_open=not self.training
+        )
+        return [tokenize_segment(segment, self.preprocessor.tokenizer, self.image_token) for segment in segments]
+
+    def answer_ids(
+        self, support: Sequence[PreparedItem], queries: Sequence[PreparedItem], text: str, prompt: TokenizedSegment
+    ) -> list[int]:
+        """Ids of `text` as the answer to the open prompt, with its end mark."""
+        turns = [*queries[-1].turns[:-1], Turn({**queries[-1].turns[-1], 'value': text, 'supervised': True})]
+        closed = [*(item.turns for item in queries[:-1]), turns]
+        segment = self.preprocessor.episode_template.segments([item.turns for item in support], closed)[-1]
+        ids = tokenize_segment(segment, self.preprocessor.tokenizer, self.image_token).input_ids
+        start = len(prompt.input_ids)
+        if ids[:start] != prompt.input_ids:
+            raise ValueError(
+                f'the tokenizer merges the prompt with the answer {text!r}; its likelihood cannot be taken'
+            )
+        return ids[start:]
+
+
+def clip_target(target: Target | None, size: tuple[int, int]) -> Target | None:
+    """Boxes and points of an item clipped to its image; errors as in `grounding.geometry`."""
+    if not target:
+        return None
+    boxes, _ = clip_boxes(target.get('boxes', []), *size)
+    points, _ = clip_points(target.get('points', []), *size)
+    return {'boxes': boxes, 'points': points}
+
+
+def check_placeholders(turns: Sequence[Turn], has_image: bool) -> None:
+    """ValueError unless the questions name the item's image exactly once."""
+    count = sum(turn['value'].count(IMAGE_PLACEHOLDER) for turn in turns)
+    if count != int(has_image):
+        raise ValueError(
+            f'an item with {int(has_image)} images has {count} {IMAGE_PLACEHOLDER} placeholders; write one per image'
+        )

@@ -1,0 +1,80 @@
+"""Stages 2 to 7 of a sample's way behind one index: `SingleImageConvDataset` = a source of episodes + the encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+from torch.utils.data import Dataset
+
+from mllm.dataset.encoder import EpisodeEncoder
+from mllm.dataset.source import Source
+from mllm.types import Preprocessor, Sample, Skipped
+from mllm.utils.log import get_logger
+from mllm.utils.rng import ItemRng
+
+logger = get_logger(__name__)
+
+MAX_SUBSTITUTES = 100
+"""So many samples in a row may be bad before training stops all the same."""
+
+
+class SingleImageConvDataset(Dataset):
+    """What a data loader reads: (epoch, index) -> `Sample`.
+
+    A sample is a pure function of (seed, epoch, index): the same on every worker and rank and after resumption.
+    Evaluation passes a plain index, which means epoch 0. A sample that cannot be made is a ValueError that says where
+    it comes from, or, with `on_bad_sample='skip'`, a `Skipped` in evaluation; in training the next good
+    sample takes its place (batches stay full and ranks in step) and lists what was skipped in `meta['skipped']`.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        preprocessor: Preprocessor,
+        training: bool,
+        seed: int = 0,
+        augment: Callable[..., Any] | None = None,
+        on_bad_sample: Literal['raise', 'skip'] = 'raise',
+    ) -> None:
+        self.source = source
+        self.encoder = EpisodeEncoder(preprocessor, training, augment)
+        self.training = training
+        self.seed = seed
+        self.on_bad_sample = on_bad_sample
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, key: tuple[int, int] | int) -> Sample | Skipped:
+        epoch, index = key if isinstance(key, tuple) else (0, key)
+        if not 0 <= index < len(self):
+            raise IndexError(f'index {index} is outside a dataset of {len(self)} samples')
+        if self.on_bad_sample == 'raise':
+            return self.encode(epoch, index)
+        return self.encode_or_substitute(epoch, index) if self.training else self.encode_or_skip(epoch, index)
+
+    def encode(self, epoch: int, index: int) -> Sample:
+        """The sample, or a ValueError that says where it comes from."""
+        rng = ItemRng(self.seed, epoch, index)
+        try:
+            return self.encoder(self.source.episode(index, rng), index, rng)
+        except (ValueError, FileNotFoundError) as error:
+            raise ValueError(f'{self.source.describe(index)} (sample {index}): {error}') from error
+
+    def encode_or_skip(self, epoch: int, index: int) -> Sample | Skipped:
+        try:
+            return self.encode(epoch, index)
+        except ValueError as error:
+            return Skipped(index, str(error))
+
+    def encode_or_substitute(self, epoch: int, index: int) -> Sample:
+        skipped: list[str] = []
+        for step in range(min(MAX_SUBSTITUTES, len(self))):
+            sample = self.encode_or_skip(epoch, (index + step) % len(self))
+            if isinstance(sample, Sample):
+                if skipped:
+                    sample.meta['skipped'] = skipped
+                return sample
+            skipped.append(sample.reason)
+        raise ValueError(f'{len(skipped)} samples in a row are bad; the first: {skipped[0]}')

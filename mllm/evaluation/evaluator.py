@@ -1,0 +1,133 @@
+"""Stages 10 to 12 for one named evaluation: dataset -> predictions in dataset order -> metrics -> files.
+
+    {prefix}_extra_prediction.jsonl   one row a sample: index, pred, target, meta, score, and the metric's own columns
+    {prefix}_results.json             the metrics, prefixed
+
+Every rank answers its share of the dataset; rank 0 gathers, orders and writes. Predictions are written before the
+metric is computed, so that a fault there loses nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from accelerate import PartialState
+from accelerate.utils import gather_object
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch.utils.data import DataLoader, Dataset, Subset
+from transformers import GenerationMixin
+
+from mllm.evaluation.scoring import AnswerLikelihood, Scorer
+from mllm.metric.base import Metric
+from mllm.types import Prediction, Preprocessor, Sample, Skipped
+from mllm.utils.files import write_text_atomically
+from mllm.utils.log import get_logger
+
+logger = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One named evaluation: `prefix` names its files and metrics ('eval', 'test', 'multitest_{name}')."""
+
+    prefix: str
+    dataset: Dataset[Any]
+    metric: Metric | None
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """Runs evaluations with the same settings. Sizes are per process."""
+
+    preprocessor: Preprocessor
+    output_dir: str
+    batch_size: int = 8
+    num_workers: int = 0
+    gen_kwargs: Mapping[str, Any] | None = None
+    show_progress: bool = True
+
+    def __call__(self, model: GenerationMixin, evaluation: Evaluation) -> dict[str, float]:
+        """Answer the whole dataset, write both files, return the prefixed metrics (the same on every rank)."""
+        started = time.perf_counter()
+        rows = gather_object(self.answer_share(model, evaluation))
+        rows.sort(key=lambda row: row[0])
+        predictions = [prediction for _, prediction, _ in rows if isinstance(prediction, Prediction)]
+        skipped = [prediction for _, prediction, _ in rows if isinstance(prediction, Skipped)]
+        self.write_predictions(evaluation, predictions, skipped)
+        results = self.results(evaluation, predictions, [likelihood for *_, likelihood in rows if likelihood])
+        results['skipped'] = len(skipped)
+        seconds = time.perf_counter() - started
+        results |= {'runtime': round(seconds, 3), 'samples_per_second': round(len(rows) / seconds, 3)}
+        metrics = {f'{evaluation.prefix}_{key}': value for key, value in results.items()}
+        if PartialState().is_main_process:
+            path = Path(self.output_dir) / f'{evaluation.prefix}_results.json'
+            write_text_atomically(path, json.dumps(metrics, indent=2) + '\n')
+        return metrics
+
+    def answer_share(
+        self, model: GenerationMixin, evaluation: Evaluation
+    ) -> list[tuple[int, Prediction | Skipped, AnswerLikelihood | None]]:
+        """This rank's share: every world-size-th sample, so that all shares are about equally hard."""
+        state = PartialState()
+        indices = range(state.process_index, len(evaluation.dataset), state.num_processes)  # type: ignore[arg-type]
+        loader = DataLoader(
+            Subset(evaluation.dataset, indices),
+            batch_size=self.batch_size,
+            num_workers=self.num_workers,
+            collate_fn=list,
+        )
+        scorer = Scorer(model, self.preprocessor, self.gen_kwargs or {})
+        rows: list[tuple[int, Prediction | Skipped, AnswerLikelihood | None]] = []
+        training = model.training  # type: ignore[attr-defined]
+        model.eval()  # type: ignore[attr-defined]
+        with progress_bar(self.show_progress and state.is_main_process) as progress:
+            task = progress.add_task(evaluation.prefix, total=len(indices))
+            for items in loader:
+                samples = [item for item in items if isinstance(item, Sample)]
+                rows += [(item.index, item, None) for item in items if isinstance(item, Skipped)]
+                if samples:
+                    for prediction, likelihood in zip(*scorer.predict(samples), strict=True):
+                        rows.append((prediction.index, prediction, likelihood))
+                progress.advance(task, len(items))
+        model.train(training)  # type: ignore[attr-defined]
+        return rows
+
+    def results(
+        self, evaluation: Evaluation, predictions: Sequence[Prediction], likelihoods: Sequence[AnswerLikelihood]
+    ) -> dict[str, Any]:
+        """The metric's numbers, the number of samples, and the loss per token of the right answers."""
+        tokens = sum(likelihood.tokens for likelihood in likelihoods)
+        loss = -sum(likelihood.total for likelihood in likelihoods) / tokens if tokens else float('nan')
+        numbers = evaluation.metric.compute(list(predictions)) if evaluation.metric else {}
+        return {'loss': loss, 'n': len(predictions), **numbers}
+
+    def write_predictions(
+        self, evaluation: Evaluation, predictions: Sequence[Prediction], skipped: Sequence[Skipped]
+    ) -> None:
+        """The jsonl files, written anew by rank 0; samples that were skipped are listed in a file of their own."""
+        if not PartialState().is_main_process:
+            return
+        base = Path(self.output_dir) / evaluation.prefix
+        base.parent.mkdir(parents=True, exist_ok=True)
+        write_text_atomically(Path(f'{base}_extra_prediction.jsonl'), json_lines(map(asdict, predictions)))
+        skipped_path = Path(f'{base}_skipped.jsonl')
+        if skipped:
+            write_text_atomically(skipped_path, json_lines(map(asdict, skipped)))
+            logger.warning('%s: %d samples skipped, listed in %s', evaluation.prefix, len(skipped), skipped_path)
+        else:
+            skipped_path.unlink(missing_ok=True)
+
+
+def json_lines(rows: Any) -> str:
+    return ''.join(json.dumps(row, ensure_ascii=False) + '\n' for row in rows)
+
+
+def progress_bar(show: bool) -> Progress:
+    """A bar with counts and the time that remains."""
+    columns = (TextColumn('{task.description:>28}'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, disable=not show, transient=True)

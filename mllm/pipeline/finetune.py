@@ -1,0 +1,92 @@
+"""Train and evaluate what one config describes.
+
+accelerate launch mllm/pipeline/finetune.py CONFIG [--cfg-options a.b=c ...] [--any_hf_flag value ...]
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if __name__ == '__main__':
+    # `accelerate launch` runs this file by path: an uninstalled checkout must work, and win over an installed one.
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from transformers import set_seed
+
+from mllm.config.check import ConfigError
+from mllm.config.config import check_output_dir, dump_config, last_checkpoint, prepare_args
+from mllm.dataset.builder import FLAGS, entries, prepare_data
+from mllm.engine.trainer import MultimodalTrainer
+from mllm.evaluation.evaluator import Evaluation, Evaluator
+from mllm.evaluation.report.table import results_table
+from mllm.models.builder import load_model, load_preprocessor
+from mllm.models.freeze import trainable_table
+from mllm.registry import METRICS
+from mllm.utils.log import console, get_logger, setup_logging
+
+if TYPE_CHECKING:
+    from mmengine import Config
+
+    from mllm.config.training_args import TrainingArguments
+
+logger = get_logger(__name__)
+
+
+def run(cfg: Config, training_args: TrainingArguments) -> dict[str, dict[str, Any]]:
+    """Everything a config asks for; returns the metrics of each evaluation by prefix."""
+    check_output_dir(training_args)
+    dump_config(cfg, training_args)
+    set_seed(training_args.seed)
+    preprocessor = load_preprocessor(cfg.model_args)
+    parts = [part for part, flag in FLAGS.items() if getattr(training_args, flag)]
+    datasets = prepare_data(cfg.data_args, preprocessor, training_args.seed, parts)
+    evaluations = {
+        entry.prefix: Evaluation(entry.prefix, datasets[entry.prefix], build_metric(entry.compute_metric))
+        for entry in entries(cfg.data_args, parts)
+        if entry.prefix != 'train'
+    }
+    model = load_model(cfg.model_args, preprocessor, training_args)
+    logger.info('parameters\n%s', trainable_table(model))
+    trainer = MultimodalTrainer(
+        model=model,
+        args=training_args,
+        preprocessor=preprocessor,
+        train_dataset=datasets.get('train'),
+        validation=evaluations.get('eval'),
+        evaluator=Evaluator(
+            preprocessor,
+            str(training_args.output_dir),
+            training_args.per_device_eval_batch_size,
+            training_args.dataloader_num_workers,
+            cfg.data_args.get('gen_kwargs'),
+            show_progress=not training_args.disable_tqdm,
+        ),
+    )
+    if training_args.do_train:
+        trainer.fit(resume_from=last_checkpoint(training_args))
+    return {prefix: trainer.evaluate_named(evaluation) for prefix, evaluation in evaluations.items()}
+
+
+def build_metric(cfg: Any) -> Any:
+    return METRICS.build(cfg) if cfg else None
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit status: 0, or 2 where the config is wrong."""
+    try:
+        cfg, training_args = prepare_args(list(argv) if argv is not None else None)
+    except ConfigError as error:
+        sys.stderr.write(f'{error}\n')
+        return 2
+    setup_logging(training_args.process_index)
+    results = run(cfg, training_args)
+    if results and training_args.process_index == 0:
+        console().print(results_table(results))
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

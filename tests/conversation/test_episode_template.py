@@ -1,0 +1,54 @@
+"""The published link-context protocol, character by character."""
+
+from mllm.conversation.episode_template import build_episode_template
+from mllm.types import Segment, Turn
+
+TEMPLATE = build_episode_template({})
+CAUSAL = (
+    'You should find the causal relationship between the examples I am going to show you. '
+    'And use that to answer to the [FINAL QUESTION].'
+)
+
+
+def support(label: str) -> list[Turn]:
+    question = '[BEGIN EXAMPLE] What is in the image <image>?'
+    return [
+        Turn({'from': 'human', 'value': question}),
+        Turn({'from': 'gpt', 'value': f'there is "{label}" in the image. [END EXAMPLE]'}),
+    ]
+
+
+def query(label: str) -> list[Turn]:
+    return [
+        Turn({'from': 'human', 'value': 'What is in the image <image>?'}),
+        Turn({'from': 'gpt', 'value': f'there is "{label}" in the image.'}),
+    ]
+
+
+def supervised(segments: list[Segment]) -> list[str]:
+    return [chunk.text for segment in segments for chunk in segment.chunks if chunk.supervised]
+
+
+def test_training_text_of_a_two_shot_episode():
+    segments = TEMPLATE.segments([support('ab'), support('cd')], [query('ab')])
+    assert [segment.text for segment in segments] == [
+        f'{CAUSAL} USER: [BEGIN EXAMPLE] What is in the image <image>? '
+        'ASSISTANT: there is "ab" in the image. [END EXAMPLE]</s>',
+        ' USER: [BEGIN EXAMPLE] What is in the image <image>? ASSISTANT: there is "cd" in the image. [END EXAMPLE]',
+        '[FINAL QUESTION]:  USER: What is in the image <image>? ASSISTANT: there is "ab" in the image.</s>',
+    ]
+    assert all(segment.bos for segment in segments)
+    assert supervised(segments) == ['there is "ab" in the image.</s>']
+
+
+def test_evaluation_leaves_only_the_last_answer_open():
+    segments = TEMPLATE.segments([support('ab')], [query('ab'), query('cd')], answer_open=True)
+    assert segments[-1].text.endswith('ASSISTANT:')
+    assert segments[-2].text.endswith('there is "ab" in the image.</s>')
+    assert supervised(segments) == ['there is "ab" in the image.</s>']
+
+
+def test_an_item_alone_is_a_plain_conversation():
+    (segment,) = build_episode_template({'conv_template': 'vicuna_v1.1'}).segments([], [query('dog')])
+    assert segment.text.startswith('A chat between a curious user')
+    assert supervised([segment]) == ['there is "dog" in the image.</s>']

@@ -1,0 +1,135 @@
+"""The encoder: boxes into text, episodes into one sequence, supports dropped whole."""
+
+from collections.abc import Callable
+
+import pytest
+from PIL import Image
+
+from mllm.dataset.encoder import EpisodeEncoder
+from mllm.types import IGNORE_INDEX, Episode, Preprocessor, RawItem, Turn
+from tests.dataset.conftest import TOKENS_PER_IMAGE
+
+
+def text_of(ids: list[int], preprocessor: Preprocessor) -> str:
+    return preprocessor.tokenizer.decode(ids)
+
+
+def test_the_public_example_with_four_boxes_and_two_points(preprocessor: Preprocessor):
+    """The contract's example: an image of 1000x800, so 100 white rows stand above it after the letterbox."""
+    item = RawItem(
+        image=Image.new('RGB', (1000, 800)),
+        target={
+            'boxes': [[10, 10, 256, 265], [24, 18, 378, 768], [100, 310, 670, 653], [278, 320, 809, 673]],
+            'points': [[100, 100], [200, 200]],
+        },
+        conversations=[
+            Turn(
+                {
+                    'from': 'human',
+                    'value': 'How do the dogs <boxes> relate to the man <boxes> in <image>? See <points>.',
+                    'boxes_seq': [[0, 1], [2]],
+                    'points_seq': [[0, 1]],
+                }
+            ),
+            Turn(
+                {
+                    'from': 'gpt',
+                    'value': 'A rope <boxes> joins the left dog <boxes> and the man <boxes>, from <points>.',
+                    'boxes_seq': [[3], [0], [2]],
+                    'points_seq': [[1]],
+                }
+            ),
+        ],
+    )
+    sample = EpisodeEncoder(preprocessor, training=True)(Episode(item), 0)
+    text = text_of(sample.input_ids, preprocessor)
+    assert (
+        'How do the dogs [0.010,0.110,0.256,0.365;0.024,0.118,0.378,0.868] relate to the man [0.100,0.410,0.670,0.753] '
+        'in <image><image><image>? See [0.100,0.200;0.200,0.300].'
+    ) in text
+    learnt = text_of([label for label in sample.labels if label != IGNORE_INDEX], preprocessor)
+    assert learnt.strip() == (
+        'A rope [0.278,0.420,0.809,0.773] joins the left dog [0.010,0.110,0.256,0.365] and the man '
+        '[0.100,0.410,0.670,0.753], from [0.200,0.300].</s>'
+    )
+    assert sample.images.tolist()[0][:2] == [1000, 1000]
+
+
+def test_all_images_of_an_episode_arrive_in_order(preprocessor: Preprocessor, make_item: Callable[..., RawItem]):
+    episode = Episode(make_item('ab', (0, 0, 3)), (make_item('ab', (0, 0, 1)), make_item('cd', (0, 0, 2))))
+    sample = EpisodeEncoder(preprocessor, training=True)(episode, 0)
+    assert sample.images[:, -1].tolist() == [1, 2, 3]
+    assert sample.input_ids.count(preprocessor.image_token_id) == 3 * TOKENS_PER_IMAGE
+
+
+def test_only_the_query_is_learnt_unless_a_turn_says_so(preprocessor: Preprocessor, make_item: Callable[..., RawItem]):
+    support = make_item('cd')
+    support['conversations'][1]['supervised'] = True
+    sample = EpisodeEncoder(preprocessor, training=True)(Episode(make_item('ab'), (make_item('ab'), support)), 0)
+    learnt = text_of([label for label in sample.labels if label != IGNORE_INDEX], preprocessor)
+    assert learnt.count('"cd"') == 1
+    assert learnt.count('"ab"') == 1
+    assert learnt.endswith('</s>')
+
+
+def test_evaluation_is_the_prompt_with_its_answers_apart(preprocessor: Preprocessor, make_item: Callable[..., RawItem]):
+    candidates = ['there is "ab" in the image.', 'there is "cd" in the image.']
+    episode = Episode(make_item('ab', candidates=candidates), (make_item('ab'), make_item('cd')))
+    prompt = EpisodeEncoder(preprocessor, training=False)(episode, 7)
+    trained = EpisodeEncoder(preprocessor, training=True)(episode, 7)
+    assert text_of(prompt.input_ids, preprocessor).endswith('ASSISTANT:')
+    assert prompt.target == candidates[0]
+    assert list(prompt.answers) == candidates
+    assert prompt.input_ids + prompt.answers[candidates[0]] == trained.input_ids
+    assert prompt.index == 7
+
+
+def test_supports_are_dropped_whole_from_the_front(
+    make_preprocessor: Callable[..., Preprocessor], make_item: Callable[..., RawItem]
+):
+    episode = Episode(make_item('q'), tuple(make_item(f's{number}') for number in range(4)))
+    full = EpisodeEncoder(make_preprocessor(), training=True)(episode, 0)
+    cut = EpisodeEncoder(make_preprocessor(len(full.input_ids) - 1), training=True)(episode, 0)
+    text = text_of(cut.input_ids, make_preprocessor())
+    assert cut.meta['dropped_supports'] == 1
+    assert len(cut.images) == 4
+    assert '"s0"' not in text
+    assert all(f'"s{number}"' in text for number in (1, 2, 3))
+    assert text.count('causal relationship') == 1
+
+
+def test_a_query_that_cannot_fit_is_an_error(
+    make_preprocessor: Callable[..., Preprocessor], make_item: Callable[..., RawItem]
+):
+    with pytest.raises(ValueError, match=r'alone have \d+ tokens with 1 images, more than the 5'):
+        EpisodeEncoder(make_preprocessor(5), training=True)(Episode(make_item('q'), (make_item('s'),)), 0)
+
+
+def test_an_item_without_image(preprocessor: Preprocessor):
+    turns = [Turn({'from': 'human', 'value': 'Hi'}), Turn({'from': 'gpt', 'value': 'Hello'})]
+    sample = EpisodeEncoder(preprocessor, training=True)(Episode(RawItem(conversations=turns)), 0)
+    assert sample.images is None
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        ({'conversations': []}, 'alternate'),
+        ({'image': None}, '0 images has 1 <image> placeholders'),
+        ({'target': {'boxes': [[4, 4, 2, 6]]}}, r'4.*4.*2.*6'),
+        ({'target': {'boxes': [[20, 20, 30, 30]]}}, '20.*8'),
+    ],
+)
+def test_broken_items_are_named(
+    preprocessor: Preprocessor, make_item: Callable[..., RawItem], change: dict, message: str
+):
+    item = RawItem({**make_item('ab'), **change})
+    with pytest.raises(ValueError, match=message):
+        EpisodeEncoder(preprocessor, training=True)(Episode(item), 0)
+
+
+def test_a_sample_in_which_nothing_is_learnt_is_an_error(preprocessor: Preprocessor, make_item: Callable[..., RawItem]):
+    item = make_item('ab')
+    item['conversations'][1]['supervised'] = False
+    with pytest.raises(ValueError, match='no token of this sample is learnt'):
+        EpisodeEncoder(preprocessor, training=True)(Episode(item), 0)

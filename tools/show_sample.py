@@ -1,0 +1,145 @@
+"""Show one sample of a config on its whole way: raw items, prompt, tokens coloured by supervision, and a picture.
+
+python tools/show_sample.py CONFIG --index 3 [--split train] [--cfg-options a.b=c ...]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from rich.console import Console
+from rich.text import Text
+
+from mllm.config.check import ConfigError
+from mllm.config.config import load_config
+from mllm.dataset.builder import entries, prepare_data
+from mllm.dataset.single_image_conversation import SingleImageConvDataset
+from mllm.evaluation.report.episode_picture import EpisodeRow, Picture, draw_episodes
+from mllm.models.builder import load_preprocessor
+from mllm.types import IGNORE_INDEX, Episode, Preprocessor, RawItem, Sample
+from mllm.utils.rng import ItemRng
+
+SUPERVISED, GIVEN, IMAGE = 'bold green', 'dim', 'cyan'
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or '').splitlines()[0])
+    parser.add_argument('config')
+    parser.add_argument('--split', default='train', help="'train', 'validation', 'test' or the name of a multitest set")
+    parser.add_argument('--index', type=int, default=0)
+    parser.add_argument('--epoch', type=int, default=0, help='training episodes are drawn anew in every epoch')
+    parser.add_argument('--seed', type=int, default=42, help="the run's seed (training split only)")
+    parser.add_argument('--picture', default='exp/sample.png', help='where the picture goes')
+    parser.add_argument('--cfg-options', nargs='+', action='append', default=[], metavar='KEY=VALUE')
+    return parser.parse_args()
+
+
+def find_dataset(cfg: Any, preprocessor: Preprocessor, split: str, seed: int) -> SingleImageConvDataset:
+    """The dataset called `split`; ValueError with the splits there are."""
+    data_args = cfg.data_args
+    multitest = data_args.get('multitest') or {}
+    part = 'multitest' if split in multitest else split
+    there_are = [name for name in ('train', 'validation', 'test') if data_args.get(name)] + sorted(multitest)
+    if split not in there_are:
+        raise ValueError(f'--split {split}: this config has {", ".join(there_are)}')
+    if part == 'multitest':
+        data_args = {**data_args, 'multitest': {split: multitest[split]}}
+    (entry,) = entries(data_args, [part])
+    return prepare_data(data_args, preprocessor, seed, [part])[entry.prefix]
+
+
+def show_items(console: Console, episode: Episode) -> None:
+    for number, item in enumerate(episode.items):
+        support, query = number < len(episode.support), number == len(episode.items) - 1
+        place = f'support {number}' if support else 'query' if query else 'earlier query'
+        console.print(f'[bold]{place}[/bold]  {describe_image(item)}')
+        for turn in item['conversations']:
+            console.print(Text(f'  {turn["from"]:>5}: {turn["value"]}'))
+            for key in ('boxes_seq', 'points_seq'):
+                if turn.get(key):
+                    console.print(Text(f'         {key} {turn[key]}'))
+        if item.get('target'):
+            console.print(Text(f'  target: {item["target"]}'))
+
+
+def describe_image(item: RawItem) -> str:
+    image = item.get('image')
+    path = (item.get('meta') or {}).get('image_path', '')
+    return 'no image' if image is None else f'image {image.width}x{image.height} {path}'
+
+
+def show_tokens(console: Console, sample: Sample, preprocessor: Preprocessor) -> None:
+    """Tokens in the order the model reads them; runs of image tokens are written once, with their number."""
+    tokens = [str(token) for token in preprocessor.tokenizer.convert_ids_to_tokens(sample.input_ids)]
+    labels = sample.labels or [IGNORE_INDEX] * len(tokens)
+    image_token = preprocessor.tokenizer.convert_ids_to_tokens(preprocessor.image_token_id)
+    text, position = Text(), 0
+    while position < len(tokens):
+        run = position
+        while run < len(tokens) and tokens[run] == image_token:
+            run += 1
+        if run > position:
+            text.append(f'[{run - position} image tokens]', IMAGE).append('|', 'bright_black')
+            position = run
+            continue
+        style = SUPERVISED if labels[position] != IGNORE_INDEX else GIVEN
+        text.append(tokens[position], style).append('|', 'bright_black')
+        position += 1
+    console.print(text)
+    learnt = sum(label != IGNORE_INDEX for label in labels)
+    images = sum(token == image_token for token in tokens)
+    console.print(f'{len(tokens)} tokens, {images} of them image tokens, [{SUPERVISED}]{learnt} learnt[/]')
+
+
+def episode_row(episode: Episode, title: str) -> EpisodeRow:
+    def picture(item: RawItem) -> Picture:
+        target = item.get('target') or {}
+        answer = item['conversations'][-1]['value']
+        return Picture(item.get('image'), wrap(answer), boxes=target.get('boxes', ()), points=target.get('points', ()))
+
+    return EpisodeRow(title, [picture(item) for item in episode.items[:-1]], picture(episode.query))
+
+
+def wrap(text: str, width: int = 22) -> str:
+    lines: list[str] = ['']
+    for word in text.split():
+        if lines[-1] and len(lines[-1]) + len(word) >= width:
+            lines.append('')
+        lines[-1] = f'{lines[-1]} {word}'.strip()
+    return '\n'.join(lines[:4])
+
+
+def main() -> int:
+    args = parse_args()
+    console = Console(highlight=False)
+    try:
+        cfg = load_config(args.config, [option for group in args.cfg_options for option in group])
+        preprocessor = load_preprocessor(cfg.model_args)
+        dataset = find_dataset(cfg, preprocessor, args.split, args.seed)
+        sample = dataset[(args.epoch, args.index)]
+    except (ConfigError, ValueError, FileNotFoundError, IndexError) as error:
+        sys.stderr.write(f'{error}\n')
+        return 2
+    episode = dataset.source.episode(args.index, ItemRng(dataset.seed, args.epoch, args.index))
+    console.rule(f'{args.split} sample {args.index}: {dataset.source.describe(args.index)}')
+    show_items(console, episode)
+    if not isinstance(sample, Sample):
+        console.print(f'[red]skipped: {sample.reason}')
+        return 1
+    console.rule('tokens as the model reads them: [bold green]learnt[/], [dim]given[/], [cyan]image[/]')
+    show_tokens(console, sample, preprocessor)
+    if sample.target:
+        console.print(Text(f'target: {sample.target}'))
+    Path(args.picture).parent.mkdir(parents=True, exist_ok=True)
+    draw_episodes([episode_row(episode, f'{args.split} {args.index}')], args.picture)
+    console.print(f'picture: {args.picture}')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
