@@ -22,7 +22,8 @@ def test_vicuna_is_written_as_published_checkpoints_expect():
     chunks = TEMPLATES.get('vicuna_v1.1').render(TWO_ROUNDS, supervised=True)
     assert text(chunks) == (
         'A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, '
-        "detailed, and polite answers to the user's questions. USER: Hi ASSISTANT: Hello</s>USER: Bye ASSISTANT: See you</s>"
+        "detailed, and polite answers to the user's questions. "
+        'USER: Hi ASSISTANT: Hello</s>USER: Bye ASSISTANT: See you</s>'
     )
     assert [chunk.text for chunk in chunks if chunk.supervised] == ['Hello</s>', 'See you</s>']
 
