@@ -1,0 +1,94 @@
+"""Stage 8 of a sample's way: samples -> `Batch`, padded on the right to learn and on the left to generate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor
+
+from mllm.types import IGNORE_INDEX, Batch, Preprocessor, Sample, Skipped
+
+
+@dataclass(frozen=True)
+class Collator:
+    """A list of samples -> `Batch` of B rows, L = the longest one.
+
+    input_ids       [B, L] int64, padded with the tokenizer's pad id
+    attention_mask  [B, L] int64, 1 on tokens, 0 on padding
+    labels          [B, L] int64, -100 on padding (training)
+    samples         the samples themselves (evaluation)
+    skipped         why samples were left out, one reason each (only where some were)
+    and the tensors of `Preprocessor.collate_images`
+
+    `Skipped` and None entries are left out. ValueError names the sample whose images and placeholders, or labels
+    and tokens, do not agree: the model sees only the batch's total and would swap images between rows.
+    """
+
+    preprocessor: Preprocessor
+    padding_side: Literal['left', 'right']
+    training: bool
+
+    def __post_init__(self) -> None:
+        if self.padding_side not in ('left', 'right'):
+            raise ValueError(f"padding_side is {self.padding_side!r}; write 'left' or 'right'")
+        if self.preprocessor.tokenizer.pad_token_id is None:
+            raise ValueError('the tokenizer has no pad token, so samples cannot be batched; give it one (pad_token)')
+
+    def __call__(self, items: Sequence[Sample | Skipped | None]) -> Batch:
+        samples = [item for item in items if isinstance(item, Sample)]
+        if not samples:
+            raise ValueError(f'no sample of the batch is left: {reasons(items)}')
+        faults = [fault for sample in samples for fault in self.faults(sample)]
+        if faults:
+            raise ValueError('\n'.join(faults))
+        pad_id = cast(int, self.preprocessor.tokenizer.pad_token_id)
+        batch: Batch = {
+            'input_ids': self.pad([sample.input_ids for sample in samples], pad_id),
+            'attention_mask': self.pad([[1] * len(sample.input_ids) for sample in samples], 0),
+        }
+        if self.training:
+            batch['labels'] = self.pad([sample.labels for sample in samples], IGNORE_INDEX)
+        else:
+            batch['samples'] = samples
+        batch |= self.preprocessor.collate_images([sample.images for sample in samples])
+        if skipped := reasons(items):
+            batch['skipped'] = skipped
+        return batch
+
+    def pad(self, rows: Sequence[Sequence[int]], value: int) -> Tensor:
+        """Rows of ids -> [B, L] int64, filled up with `value`."""
+        padded = torch.full((len(rows), max(map(len, rows))), value, dtype=torch.int64)
+        for target, row in zip(padded, rows, strict=True):
+            start = len(target) - len(row) if self.padding_side == 'left' else 0
+            target[start : start + len(row)] = torch.tensor(row, dtype=torch.int64)
+        return padded
+
+    def faults(self, sample: Sample) -> list[str]:
+        """What is wrong with a sample, one line each."""
+        faults = []
+        if self.training and len(sample.labels) != len(sample.input_ids):
+            faults.append(f'sample {sample.index}: {len(sample.labels)} labels for {len(sample.input_ids)} tokens')
+        images = 0 if sample.images is None else len(sample.images)
+        runs = count_runs(sample.input_ids, self.preprocessor.image_token_id)
+        if runs != images:
+            faults.append(f'sample {sample.index}: {images} images for {runs} runs of image placeholders')
+        return faults
+
+
+def count_runs(ids: Sequence[int], token: int) -> int:
+    """How many unbroken runs of `token` there are in `ids`; an image's placeholders are one run."""
+    return sum(current == token != previous for previous, current in zip([None, *ids], ids, strict=False))
+
+
+def reasons(items: Sequence[Any]) -> list[str]:
+    """Why samples were left out: those of the batch, and those that a sample has taken the place of."""
+    found: list[str] = []
+    for item in items:
+        if isinstance(item, Skipped):
+            found.append(item.reason)
+        elif isinstance(item, Sample):
+            found += item.meta.get('skipped', [])
+    return found

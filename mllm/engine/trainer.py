@@ -1,0 +1,255 @@
+"""Stages 8 to 10 of a sample's way on many steps: `MultimodalTrainer`, a `Seq2SeqTrainer` whose runs resume exactly.
+
+    (epoch, index) pairs -> samples -> right-padded batches -> loss over all ranks and accumulation steps
+    every eval_steps     -> the evaluator given -> metrics -> best checkpoint
+    every save_steps     -> checkpoint under live names, optimiser, schedule, random states; loss.png
+
+A run that stopped and was started again equals one that never did: sampler and dataset depend on (epoch, index)
+alone, skipped batches are skipped by index, and weights are loaded strictly.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol, cast
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments, TrainerCallback
+from transformers.trainer import TRAINING_ARGS_NAME
+from transformers.trainer_utils import TrainOutput
+
+from mllm.engine.callbacks import (
+    LOSS_PLOT,
+    EpochCallback,
+    LossPlotCallback,
+    ThroughputCallback,
+    plot_history,
+)
+from mllm.engine.checkpoint import check_resumable, load_weights, save_weights
+from mllm.engine.collator import Collator
+from mllm.engine.loss import step_counts, supervised_loss
+from mllm.engine.sampler import EpochSampler
+from mllm.types import Batch, Preprocessor
+from mllm.utils.log import get_logger
+
+logger = get_logger(__name__)
+
+SAMPLING = {'random': True, 'sequential': False}
+"""train_sampling_strategy -> whether to shuffle."""
+
+
+class NamedEvaluation(Protocol):
+    """What the trainer needs of an evaluation; the evaluator knows the rest."""
+
+    @property
+    def prefix(self) -> str: ...
+
+    @property
+    def dataset(self) -> Dataset[Any]: ...
+
+
+Evaluator = Callable[[Any, Any], dict[str, Any]]
+"""(model, evaluation) -> prefixed metrics, the same on every rank; called on all ranks at once."""
+
+
+class MultimodalTrainer(Seq2SeqTrainer):
+    """Trains any model whose forward takes `logits_to_keep`, on a dataset that maps (epoch, index) to a `Sample`.
+
+    `validation` is evaluated during training (`eval_strategy`) by `evaluator`, which must return `{prefix}_loss` or
+    whatever `metric_for_best_model` names. ValueError lists the arguments that cannot work.
+    """
+
+    # compute_loss divides by the tokens of all accumulation steps itself.
+    loss_is_scaled_for_ga = True
+
+    def __init__(
+        self,
+        model: Any,
+        args: Seq2SeqTrainingArguments,
+        preprocessor: Preprocessor,
+        train_dataset: Dataset[Any] | None = None,
+        validation: NamedEvaluation | None = None,
+        evaluator: Evaluator | None = None,
+        callbacks: list[TrainerCallback] | None = None,
+    ) -> None:
+        check_args(args, validation is not None)
+        self.preprocessor = preprocessor
+        self.validation = validation
+        self.evaluator = evaluator
+        self.throughput = ThroughputCallback()
+        self.skipped: set[str] = set()
+        own: list[TrainerCallback] = [self.throughput, LossPlotCallback()]
+        if train_dataset is not None:
+            seed = args.seed if args.data_seed is None else args.data_seed
+            size = len(train_dataset)  # type: ignore[arg-type]
+            self.train_sampler = EpochSampler(size, seed, SAMPLING[args.train_sampling_strategy])
+            own.append(EpochCallback(self.train_sampler))
+        super().__init__(
+            model=model,
+            args=args,
+            data_collator=Collator(preprocessor, padding_side='right', training=True),
+            train_dataset=train_dataset,
+            eval_dataset=validation.dataset if validation else None,
+            processing_class=preprocessor.tokenizer,
+            callbacks=[*own, *(callbacks or [])],
+        )
+
+    # ---- a whole run ----
+
+    def fit(self, resume_from: str | None = None) -> TrainOutput:
+        """Train from the start or from a checkpoint, then save the final (or best) model to `output_dir`.
+
+        Whatever ends the run, the log history and its plot are written.
+        """
+        if resume_from is not None and not (self.is_fsdp_enabled or self.is_deepspeed_enabled):
+            check_resumable(resume_from, self.args.world_size)
+        try:
+            output = self.train(resume_from_checkpoint=resume_from)
+            self.save_model()
+        finally:
+            self.keep_history()
+        return output
+
+    def keep_history(self) -> None:
+        """Write trainer_state.json and loss.png; a failure here never hides the error that ended the run.
+
+        A run that failed before its first entry leaves those of an earlier run alone.
+        """
+        if not self.is_world_process_zero() or not self.state.log_history:
+            return
+        try:
+            self.save_state()
+            plot_history(self.state.log_history, os.path.join(str(self.args.output_dir), LOSS_PLOT))
+        except OSError as error:
+            logger.error('the log history could not be written: %s', error)
+
+    # ---- data and loss ----
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        if self.train_dataset is None:
+            raise ValueError('there is no training data; give data_args.train')
+        args = self.args
+        loader = DataLoader(
+            self.train_dataset,  # type: ignore[arg-type]
+            batch_size=self._train_batch_size,
+            sampler=self.train_sampler,
+            collate_fn=self.data_collator,
+            drop_last=args.dataloader_drop_last,
+            num_workers=args.dataloader_num_workers,
+            persistent_workers=args.dataloader_persistent_workers,
+            prefetch_factor=args.dataloader_prefetch_factor,
+            multiprocessing_context=args.dataloader_multiprocessing_context,
+            pin_memory=args.dataloader_pin_memory and args.device.type == 'cuda',
+        )
+        return self.accelerator.prepare(loader)
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[Batch], num_batches: int, device: torch.device
+    ) -> tuple[list[Batch], Tensor]:
+        """The batches of one optimiser step, and its number of supervised tokens over all ranks."""
+        self.throughput.start()
+        batches = list(itertools.islice(epoch_iterator, num_batches))
+        self.throughput.fetched()
+        for batch in batches:
+            self.note_skipped(batch.pop('skipped', []))
+        counts = step_counts(batches, device)
+        if self.args.world_size > 1:
+            counts = self.accelerator.reduce(counts, 'sum')
+        self.throughput.count(counts[1:])
+        return batches, counts[0]
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: Mapping[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        """Cross entropy per supervised token of the whole optimiser step.
+
+        DDP, FSDP and DeepSpeed average gradients over ranks where a sum is wanted: hence the factor.
+        """
+        loss, outputs = supervised_loss(model, inputs, num_items_in_batch, self.args.label_smoothing_factor)
+        if num_items_in_batch is not None:
+            loss = loss * self.accelerator.num_processes
+        return (loss, outputs) if return_outputs else loss
+
+    def note_skipped(self, reasons: list[str]) -> None:
+        """Log each reason once, on the rank that met it."""
+        for reason in reasons:
+            if reason not in self.skipped:
+                self.skipped.add(reason)
+                logger.warning('left out of training: %s', reason)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        if 'loss' in logs:
+            logs = {**logs, **self.throughput.take()}
+            if self.skipped:
+                logs['skipped_samples'] = len(self.skipped)
+        super().log(logs, start_time)
+
+    # ---- evaluation ----
+
+    def evaluate(
+        self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = 'eval', **_: Any
+    ) -> dict[str, Any]:
+        """Evaluate `validation`; this is what `eval_strategy` calls."""
+        if self.validation is None or eval_dataset is not None:
+            raise ValueError('evaluate() takes the validation data given at the start; for others use evaluate_named')
+        return self.evaluate_named(self.validation)
+
+    def evaluate_named(self, evaluation: NamedEvaluation) -> dict[str, Any]:
+        """Run one evaluation, log its numbers and tell the callbacks."""
+        if self.evaluator is None:
+            raise ValueError('MultimodalTrainer was made without an evaluator')
+        metrics = self.evaluator(self.model, evaluation)
+        self.log({key: value for key, value in metrics.items() if isinstance(value, int | float)})
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    # ---- weights ----
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
+        if not self.args.should_save:
+            return
+        folder = str(output_dir or self.args.output_dir)
+        save_weights(self.accelerator.unwrap_model(self.model, keep_torch_compile=False), folder, state_dict)
+        self.preprocessor.tokenizer.save_pretrained(folder)
+        torch.save(self.args, os.path.join(folder, TRAINING_ARGS_NAME))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        # FSDP and DeepSpeed write formats of their own, which only they can read.
+        if self.is_fsdp_enabled or self.is_deepspeed_enabled:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+        else:
+            load_weights(cast(nn.Module, self.model if model is None else model), resume_from_checkpoint)
+
+    def _load_best_model(self) -> None:
+        if self.is_fsdp_enabled or self.is_deepspeed_enabled:
+            super()._load_best_model()
+        else:
+            load_weights(cast(nn.Module, self.model), str(self.state.best_model_checkpoint))
+
+
+def check_args(args: Seq2SeqTrainingArguments, has_validation: bool) -> None:
+    """ValueError that lists the training arguments this trainer cannot honour."""
+    faults = []
+    if args.n_gpu > 1:
+        faults.append(
+            f'one process sees {args.n_gpu} GPUs; start with `accelerate launch --num_processes {args.n_gpu}`, '
+            'or set CUDA_VISIBLE_DEVICES to one of them'
+        )
+    if args.train_sampling_strategy not in SAMPLING:
+        faults.append(f"train_sampling_strategy is {args.train_sampling_strategy!r}; write 'random' or 'sequential'")
+    if not args.average_tokens_across_devices:
+        faults.append('average_tokens_across_devices is False; the loss is per token over all ranks, leave it out')
+    if args.eval_strategy != 'no' and not has_validation:
+        faults.append(
+            f'eval_strategy is {str(args.eval_strategy)!r} without validation data; give data_args.validation'
+        )
+    if faults:
+        raise ValueError('training_args:\n' + '\n'.join(f'  {fault}' for fault in faults))

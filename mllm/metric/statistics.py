@@ -1,0 +1,66 @@
+"""Stage 11 of a sample's way: how far a measured rate can be trusted, as 95 % confidence intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from statistics import NormalDist
+
+import numpy as np
+
+CONFIDENCE = 0.95
+
+
+def proportion_interval(k: float, n: float, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """Wilson's score interval (E. B. Wilson, JASA 22, 1927) for k successes in n independent trials.
+
+    (0, 1) for n = 0. ValueError unless 0 <= k <= n.
+    """
+    if not 0 <= k <= n:
+        raise ValueError(f'{k} successes in {n} trials: expected 0 <= successes <= trials')
+    if n == 0:
+        return 0.0, 1.0
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    rate = k / n
+    centre = (rate + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * float(np.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n)))
+    # The rounding of floats must not push an interval off 0, 1 or its own estimate.
+    return max(0.0, min(centre - half, rate)), min(1.0, max(centre + half, rate))
+
+
+def cluster_bootstrap_interval(
+    values: Sequence[float],
+    clusters: Sequence[Hashable],
+    seed: int = 0,
+    rounds: int = 2000,
+    confidence: float = CONFIDENCE,
+) -> tuple[float, float]:
+    """Percentile interval of the mean under resampling of whole clusters (cluster bootstrap; Davison and Hinkley,
+    Bootstrap Methods and their Application, 1997, section 3.8).
+
+    `clusters` names the cluster of each value: values of one cluster rise and fall together. Resampling cannot see a
+    spread where all clusters have the same mean; then, and for a single cluster, Wilson's interval stands in with
+    each cluster counted as one trial (so values should lie in 0..1).
+    """
+    if not values or len(values) != len(clusters):
+        raise ValueError(f'{len(values)} values in {len(clusters)} clusters: expected as many, at least one')
+    numbers = {cluster: number for number, cluster in enumerate(dict.fromkeys(clusters))}
+    member = np.array([numbers[cluster] for cluster in clusters])
+    sizes = np.bincount(member)
+    sums = np.bincount(member, weights=np.asarray(values, dtype=float))
+    estimate = float(sums.sum() / sizes.sum())
+    if np.ptp(sums / sizes) < 1e-12:
+        return proportion_interval(estimate * len(sizes), len(sizes), confidence)
+    rng = np.random.default_rng(seed)
+    means = np.empty(rounds)
+    for number in range(rounds):
+        drawn = rng.integers(len(sizes), size=len(sizes))
+        means[number] = sums[drawn].sum() / sizes[drawn].sum()
+    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return min(float(low), estimate), max(float(high), estimate)
+
+
+def confidence_interval(values: Sequence[float], clusters: Sequence[Hashable]) -> tuple[float, float]:
+    """95 % interval of the mean of values in 0..1: Wilson's if every value is its own cluster, else the bootstrap."""
+    if len(set(clusters)) == len(clusters):
+        return proportion_interval(sum(values), len(values))
+    return cluster_bootstrap_interval(values, clusters)
