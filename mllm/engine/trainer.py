@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments, TrainerCallback
 from transformers.trainer import TRAINING_ARGS_NAME
-from transformers.trainer_utils import TrainOutput
+from transformers.trainer_utils import IntervalStrategy, TrainOutput
 
 from mllm.engine.callbacks import (
     LOSS_PLOT,
@@ -144,6 +144,9 @@ class MultimodalTrainer(Seq2SeqTrainer):
             prefetch_factor=args.dataloader_prefetch_factor,
             multiprocessing_context=args.dataloader_multiprocessing_context,
             pin_memory=args.dataloader_pin_memory and args.device.type == 'cuda',
+            # Otherwise each new iterator draws from the global generator, which dropout needs as it was: workers
+            # that persist have fewer iterators than a run that resumes.
+            generator=torch.Generator().manual_seed(args.seed),
         )
         return self.accelerator.prepare(loader)
 
@@ -248,8 +251,7 @@ def check_args(args: Seq2SeqTrainingArguments, has_validation: bool) -> None:
     if not args.average_tokens_across_devices:
         faults.append('average_tokens_across_devices is False; the loss is per token over all ranks, leave it out')
     if args.eval_strategy != 'no' and not has_validation:
-        faults.append(
-            f'eval_strategy is {str(args.eval_strategy)!r} without validation data; give data_args.validation'
-        )
+        strategy = IntervalStrategy(args.eval_strategy).value
+        faults.append(f'eval_strategy is {strategy!r} without validation data; give data_args.validation')
     if faults:
         raise ValueError('training_args:\n' + '\n'.join(f'  {fault}' for fault in faults))

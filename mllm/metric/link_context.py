@@ -1,7 +1,7 @@
 """Stage 11 of a sample's way for link-context learning: which of the episode's labels did the model choose?
 
-    generation    the label within `there is "<label>" in the image.` is, whole and normalised, the right one
-    likelihood    the right answer has a higher mean log-likelihood per token than every other candidate
+generation    the label within `there is "<label>" in the image.` is, whole and normalised, the right one
+likelihood    the right answer has a higher mean log-likelihood per token than every other candidate
 """
 
 from __future__ import annotations

@@ -163,7 +163,7 @@ def test_a_crash_keeps_what_was_written_and_its_own_error(tmp_path, preprocessor
         tmp_path, preprocessor, tiny, train_dataset=dataset, max_steps=9, save_strategy='steps', save_steps=2
     )
     if disk_full:
-        monkeypatch.setattr(trainer, 'save_state', lambda: open(tmp_path / 'no' / 'such' / 'folder', 'w'))
+        monkeypatch.setattr(trainer, 'save_state', (tmp_path / 'no' / 'such' / 'folder').read_text)
     with pytest.raises(ValueError, match=r'train\.jsonl:3'):
         trainer.fit()
     assert (tmp_path / 'checkpoint-2' / 'model.safetensors').is_file()
@@ -223,7 +223,7 @@ def test_arguments_that_cannot_work_are_listed_together(tmp_path, preprocessor, 
             eval_strategy='steps',
             eval_steps=1,
         )
-    for name in ('train_sampling_strategy', 'average_tokens_across_devices', 'eval_strategy is steps'):
+    for name in ('train_sampling_strategy', 'average_tokens_across_devices', "eval_strategy is 'steps'"):
         assert name in str(error.value)
 
 

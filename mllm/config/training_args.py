@@ -1,0 +1,69 @@
+"""The `training_args` section: what Hugging Face has, and what this project adds; before stage 1."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, Literal, get_type_hints
+
+from transformers import Seq2SeqTrainingArguments
+from transformers.training_args import ParallelismConfig
+
+
+@dataclass
+class TrainingArguments(Seq2SeqTrainingArguments):
+    """`Seq2SeqTrainingArguments` with this project's defaults and three fields more.
+
+    do_multi_predict      evaluate every dataset of `data_args.multitest`
+    overwrite_output_dir  start afresh in a folder that holds another run; that run's checkpoints are removed
+    """
+
+    do_multi_predict: bool = field(default=False, metadata={'help': 'Evaluate every dataset of data_args.multitest.'})
+    overwrite_output_dir: bool = field(
+        default=False,
+        metadata={'help': 'Start afresh in an output_dir that holds another run, and remove its checkpoints.'},
+    )
+    # The collator reads columns that the model's forward does not name.
+    remove_unused_columns: bool = field(default=False, metadata={'help': 'Kept False: samples are not columns.'})
+    predict_with_generate: bool = field(default=True, metadata={'help': 'Evaluation generates answers.'})
+    # The parser of flags takes the type in second place.
+    report_to: None | str | list[str] = field(  # noqa: RUF036
+        default='tensorboard', metadata={'help': 'Where logs go besides the console, e.g. tensorboard, wandb, none.'}
+    )
+    logging_steps: float = field(default=10, metadata={'help': 'Log every so many steps; below 1: share of all steps.'})
+    # Hugging Face types these two so that they cannot be given as flags.
+    liger_kernel_config: dict | str | None = field(default=None, metadata={'help': 'JSON for the Liger kernels.'})
+    parallelism_config: dict | str | None = field(
+        default=None, metadata={'help': "JSON for accelerate's ParallelismConfig, e.g. '{\"tp_size\": 2}'."}
+    )
+
+    _VALID_DICT_FIELDS: ClassVar[list[str]] = [*Seq2SeqTrainingArguments._VALID_DICT_FIELDS, 'liger_kernel_config']
+
+    def __post_init__(self) -> None:
+        if isinstance(self.parallelism_config, str):
+            self.parallelism_config = json.loads(self.parallelism_config)
+        if isinstance(self.parallelism_config, dict):
+            self.parallelism_config = ParallelismConfig(**self.parallelism_config)  # type: ignore[assignment]
+        super().__post_init__()
+
+
+RENAMED = {
+    'evaluation_strategy': 'eval_strategy',
+    'group_by_length': "train_sampling_strategy='group_by_length'",
+    'logging_dir': 'the environment variable TENSORBOARD_LOGGING_DIR',
+    'no_cuda': 'use_cpu',
+    'warmup_ratio': 'warmup_steps (below 1: a share of all steps)',
+}
+"""Fields of transformers 4 that are gone, and what to write now."""
+
+
+def training_hints() -> dict[str, Any]:
+    """Name and type of every field that may be set."""
+    types = get_type_hints(TrainingArguments)
+    hints = {}
+    for item in fields(TrainingArguments):
+        if item.init:
+            choices = item.metadata.get('choices')
+            hints[item.name] = Literal[(*choices, item.default)] if choices else types[item.name]
+    # transformers calls a string here deprecated and asks for True, but has not widened the type.
+    return {**hints, 'fsdp': bool | str | list | None}

@@ -1,0 +1,240 @@
+"""Stage 3 of a sample's way, the stock that policies draw episodes from: classes with images, or rows with both sides.
+
+    ClassBank     ImageNet-900 pair format (class_id, class_name, samples, neighbors), its 100 format (context_samples,
+                  test_samples instead of samples), and rows with all of them
+    IsekaiBank    ISEKAI format: a query image, a positive and a negative list of supports, and their labels
+
+Reading a file finds all faults of its form at once; `problems` finds what depends on the shots and the image folder.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mllm.registry import nearest
+from mllm.utils.image_io import image_exists, load_image
+from mllm.utils.line_file import LineFile
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+MAX_FAULTS = 50
+"""So many faults of one file are listed; more are counted."""
+
+
+@dataclass(frozen=True)
+class ImageClass:
+    """A class to learn. `supports` and `queries` are image paths, the same ones if the file does not part them.
+
+    `neighbours` are positions in the bank, the most similar class first.
+    """
+
+    class_id: str
+    name: str
+    supports: tuple[str, ...]
+    queries: tuple[str, ...]
+    neighbours: tuple[int, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """The real name as it stands in answers: lower case."""
+        return self.name.lower()
+
+
+@dataclass(frozen=True)
+class IsekaiRow:
+    """A query with its supports of two concepts, fixed by the file."""
+
+    query: str
+    label: str
+    labels: tuple[str, str]
+    """Positive, negative."""
+    supports: tuple[tuple[str, ...], tuple[str, ...]]
+    """Positive, negative; without the query."""
+
+
+class Bank:
+    """Rows of an annotation file with the folder or archive of their images."""
+
+    def __init__(self, filename: str, image_folder: str | None) -> None:
+        self.filename = filename
+        self.image_folder = image_folder
+        self.lines = LineFile(filename)
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    def where(self, index: int) -> str:
+        """'file:line' of a row."""
+        return self.lines.where(index)
+
+    def load(self, path: str) -> Image.Image:
+        """The image an annotation names, RGB."""
+        return load_image(path, self.image_folder)
+
+    def read_rows(self, keys: Sequence[str], faults: list[str]) -> list[dict[str, Any]]:
+        """All rows; faults of rows that do not parse or lack a key are added to `faults`."""
+        rows = []
+        for index in range(len(self)):
+            try:
+                row = self.lines[index]
+            except ValueError as error:
+                faults.append(str(error))
+                continue
+            missing = [key for key in keys if key not in row]
+            faults += [f'{self.where(index)}: no {key!r}{nearest(key, row)}' for key in missing]
+            rows.append(row)
+        return rows
+
+    def missing_images(self, paths: Mapping[int, str]) -> Iterator[str]:
+        """A fault for every path (by row) that is not there; one for the folder alone if that is missing."""
+        if self.image_folder is not None and not Path(self.image_folder).exists():
+            yield f'image_folder {self.image_folder} does not exist'
+            return
+        for index, path in paths.items():
+            if not image_exists(path, self.image_folder):
+                yield f'{self.where(index)}: no image {path!r} in {self.image_folder or "the working folder"}'
+
+
+class ClassBank(Bank):
+    """The classes of a pair file.
+
+    With `distinct_groups` the first component of an image's path is its group (a photographer, an art family, ...),
+    and the supports of an episode come from other groups than its queries.
+    ValueError with every fault of the file; FileNotFoundError if there is none.
+    """
+
+    def __init__(self, filename: str, image_folder: str | None = None, distinct_groups: bool = False) -> None:
+        super().__init__(filename, image_folder)
+        self.distinct_groups = distinct_groups
+        faults: list[str] = []
+        rows = self.read_rows(('class_id', 'class_name'), faults)
+        stop_on(faults)
+        positions: dict[str, int] = {}
+        for index, row in enumerate(rows):
+            first = positions.setdefault(str(row['class_id']), index)
+            if first != index:
+                faults.append(f'{self.where(index)}: class_id {row["class_id"]!r} stands in {self.where(first)} too')
+        self.classes = [self.read_class(index, row, positions, faults) for index, row in enumerate(rows)]
+        stop_on(faults)
+        self.labels = [item.label for item in self.classes]
+
+    def __getitem__(self, index: int) -> ImageClass:
+        return self.classes[index]
+
+    @property
+    def has_neighbours(self) -> bool:
+        return any(item.neighbours for item in self.classes)
+
+    def group(self, path: str) -> str:
+        """What a support and a query must not share: the path itself, or with `distinct_groups` its first component."""
+        return path.split('/', 1)[0] if self.distinct_groups else path
+
+    def read_class(
+        self, index: int, row: Mapping[str, Any], positions: Mapping[str, int], faults: list[str]
+    ) -> ImageClass:
+        """One row; its faults are added to `faults`."""
+        parted = 'context_samples' in row or 'test_samples' in row
+        keys = ('context_samples', 'test_samples') if parted else ('samples', 'samples')
+        paths: list[tuple[str, ...]] = []
+        for key in keys:
+            try:
+                paths.append(path_list(row, key))
+            except ValueError as error:
+                fault = f'{self.where(index)}: {error}'
+                faults += [fault] if fault not in faults else []
+                paths.append(())
+        neighbours, unknown = [], []
+        for triple in row.get('neighbors', []):
+            class_id = str(triple[0]) if isinstance(triple, list) and triple else repr(triple)
+            known = class_id in positions and positions[class_id] != index
+            (neighbours if known else unknown).append(positions[class_id] if known else class_id)
+        if unknown:
+            faults.append(
+                f'{self.where(index)}: neighbors {", ".join(unknown)} are not other classes of this file; '
+                'write [class_id, class_name, path] of classes it has'
+            )
+        name = str(row['class_name']).replace('_', ' ').strip()
+        if not name:
+            faults.append(f'{self.where(index)}: class_name is empty')
+        return ImageClass(str(row['class_id']), name, paths[0], paths[1], tuple(neighbours))
+
+    def problems(self, shot: int) -> Iterator[str]:
+        """Classes that cannot give `shot` different supports beside a query, and images that are not there."""
+        query_groups = {self.group(path) for item in self.classes for path in item.queries}
+        for index, item in enumerate(self.classes):
+            groups = Counter(map(self.group, item.supports))
+            apart = query_groups.isdisjoint(groups)
+            most = groups.total() if apart else groups.total() - min(groups[self.group(path)] for path in item.queries)
+            if most < shot:
+                yield (
+                    f'{self.where(index)}: class {item.name!r} has too few images: beside a query it gives {most} '
+                    f'supports{" of other groups" * self.distinct_groups}, and shot is {shot}; lower shot or add images'
+                )
+        yield from self.missing_images({index: item.supports[0] for index, item in enumerate(self.classes)})
+
+
+class IsekaiBank(Bank):
+    """The rows of an ISEKAI file. ValueError with every fault of it; FileNotFoundError if there is none."""
+
+    keys = ('image_name', 'positive_list', 'negative_list', 'positive_promt', 'negative_promt', 'label_name')
+
+    def __init__(self, filename: str, image_folder: str | None = None) -> None:
+        super().__init__(filename, image_folder)
+        faults: list[str] = []
+        rows = self.read_rows(self.keys, faults)
+        stop_on(faults)
+        self.rows = [self.read_row(index, row, faults) for index, row in enumerate(rows)]
+        stop_on(faults)
+
+    def __getitem__(self, index: int) -> IsekaiRow:
+        return self.rows[index]
+
+    def read_row(self, index: int, row: Mapping[str, Any], faults: list[str]) -> IsekaiRow:
+        """One row; its faults are added to `faults`."""
+        query, label = str(row['image_name']), str(row['label_name'])
+        labels = (str(row['positive_promt']), str(row['negative_promt']))
+        if label not in labels:
+            faults.append(f'{self.where(index)}: label_name {label!r} is neither of the labels {labels}')
+        elif labels[0] == labels[1]:
+            faults.append(f'{self.where(index)}: positive_promt and negative_promt are both {label!r}')
+        supports: list[tuple[str, ...]] = []
+        for key in ('positive_list', 'negative_list'):
+            try:
+                supports.append(tuple(path for path in path_list(row, key) if path != query))
+            except ValueError as error:
+                faults.append(f'{self.where(index)}: {error}')
+                supports.append(())
+        return IsekaiRow(query, label, labels, (supports[0], supports[1]))
+
+    def problems(self, shot: int) -> Iterator[str]:
+        """Rows with fewer than `shot` supports of a side, and query images that are not there."""
+        for index, row in enumerate(self.rows):
+            for key, paths in zip(('positive_list', 'negative_list'), row.supports):
+                if len(paths) < shot:
+                    yield (
+                        f'{self.where(index)}: {key} has too few images: {len(paths)} beside the query, and shot is '
+                        f'{shot}; lower shot or add images'
+                    )
+        yield from self.missing_images({index: row.query for index, row in enumerate(self.rows)})
+
+
+def path_list(row: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    """The different paths of `row[key]`, in order; ValueError unless it is a list of at least one string."""
+    if key not in row:
+        raise ValueError(f'no {key!r}{nearest(key, row)}')
+    paths = row[key]
+    if not isinstance(paths, list) or not paths or not all(isinstance(path, str) for path in paths):
+        raise ValueError(f'{key} is {repr(paths)[:60]}; expected a list of image paths, at least one')
+    return tuple(dict.fromkeys(paths))
+
+
+def stop_on(faults: Sequence[str]) -> None:
+    """One ValueError for all faults, if there are any."""
+    if faults:
+        more = [f'... and {len(faults) - MAX_FAULTS} more'] if len(faults) > MAX_FAULTS else []
+        raise ValueError('\n'.join([*faults[:MAX_FAULTS], *more]))

@@ -1,0 +1,78 @@
+"""Stage 1 of a sample's way: file, index -> one annotation, read where it lies.
+
+The file is mapped, not read: workers share its pages, and a process holds eight bytes per line.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+BLANK_LINE = 16
+"""Lines shorter than this are looked at: they may hold only blanks."""
+
+
+class LineFile:
+    """JSON Lines as a sequence of dicts. Blank lines do not count.
+
+    FileNotFoundError for a missing file; ValueError, with the line's number, for lines that are not JSON objects and
+    for files of another kind (a JSON array, a compressed file).
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = str(path)
+        if not Path(path).is_file():
+            raise FileNotFoundError(f'{path}: no such annotation file')
+        self.open()
+        self.check_kind()
+
+    def open(self) -> None:
+        """Map the file and find where its lines start; `numbers` are their line numbers, from 1."""
+        size = Path(self.path).stat().st_size
+        with open(self.path, 'rb') as file:
+            self.map: mmap.mmap | bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b''
+        data = np.frombuffer(self.map, dtype=np.uint8)
+        ends = np.flatnonzero(data == ord('\n'))
+        starts = np.concatenate([[0], ends + 1]).astype(np.int64)
+        stops = np.concatenate([ends, [size]]).astype(np.int64)
+        kept = stops > starts
+        for short in np.flatnonzero(kept & (stops - starts < BLANK_LINE)):
+            kept[short] = bool(self.map[starts[short] : stops[short]].strip())
+        self.starts, self.stops, self.numbers = starts[kept], stops[kept], np.flatnonzero(kept) + 1
+
+    def check_kind(self) -> None:
+        head = self.map[:2]
+        if head == b'\x1f\x8b':
+            raise ValueError(f'{self.path} is gzip-compressed; unpack it first: lines are read where they lie')
+        if head[:1] == b'[':
+            raise ValueError(f'{self.path} is a JSON array, expected one JSON object a line (JSON Lines)')
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        if not 0 <= index < len(self):
+            raise IndexError(f'index {index} is outside {self.path} with {len(self)} lines')
+        line = self.map[self.starts[index] : self.stops[index]]
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise ValueError(f'{self.where(index)}: not JSON ({error}); mend or remove the line') from error
+        if not isinstance(row, dict):
+            raise ValueError(f'{self.where(index)}: expected a JSON object, found {type(row).__name__}')
+        return row
+
+    def where(self, index: int) -> str:
+        """'path:line' of a row, for messages."""
+        return f'{self.path}:{self.numbers[index]}'
+
+    def __getstate__(self) -> str:
+        return self.path
+
+    def __setstate__(self, path: str) -> None:
+        self.path = path
+        self.open()

@@ -1,0 +1,150 @@
+import json
+
+import pytest
+
+from mllm.dataset.single_image_dataset.class_bank import ClassBank, IsekaiBank
+
+
+def test_the_900_format(world):
+    bank = ClassBank(world.filename, world.folder)
+    assert len(bank) == 7
+    fox, wolf = bank[0], bank[1]
+    assert (fox.class_id, fox.name, fox.label, wolf.label) == ('c0', 'Red Fox', 'red fox', 'grey wolf')
+    assert fox.supports == fox.queries == tuple(world.row(0)['samples'])
+    assert fox.neighbours == (1, 2, 3)
+    assert bank.load(fox.supports[0]).size == (6, 4)
+
+
+def test_the_100_format_and_rows_with_both(world, tmp_path):
+    row = world.row(0)
+    hundred = ClassBank(world.hundred, world.folder)
+    assert hundred[0].supports == tuple(row['samples'][:4])
+    assert hundred[0].queries == tuple(row['samples'][4:])
+    assert hundred[0].neighbours == ()
+    assert not hundred.has_neighbours
+    both = {**row, 'neighbors': [], 'context_samples': row['samples'][:3], 'test_samples': row['samples'][3:]}
+    world.write(tmp_path / 'both.jsonl', [both])
+    item = ClassBank(str(tmp_path / 'both.jsonl'), world.folder)[0]
+    assert (len(item.supports), len(item.queries)) == (3, 5)
+
+
+def test_groups(world):
+    assert ClassBank(world.filename, distinct_groups=True).group('noto/a/1.png') == 'noto'
+    assert ClassBank(world.filename).group('noto/a/1.png') == 'noto/a/1.png'
+
+
+def test_all_faults_of_a_file_in_one_message(world, tmp_path):
+    good = world.row(0)
+    rows = [
+        {**good, 'neighbors': [['c9', 'unknown', 'x.png'], ['c0', 'itself', 'y.png']]},
+        {**good, 'neighbors': []},
+        {**good, 'class_id': 'c2', 'neighbors': [], 'samples': []},
+        {**good, 'class_id': 'c3', 'neighbors': [], 'class_name': ' '},
+        {'class_id': 'c4', 'class_name': 'x', 'sample': ['a.png']},
+        {'class_id': 'c5', 'class_name': 'x', 'context_samples': ['a.png']},
+    ]
+    path = tmp_path / 'faulty.jsonl'
+    world.write(path, rows)
+    with pytest.raises(ValueError) as caught:
+        ClassBank(str(path))
+    lines = str(caught.value).splitlines()
+    expected = [
+        (2, 'class_id'),
+        (1, 'neighbors c9, c0 are not other classes of this file'),
+        (3, 'samples is []; expected a list of image paths'),
+        (4, 'class_name is empty'),
+        (5, "no 'samples'; did you mean 'sample'?"),
+        (6, "no 'test_samples'; did you mean 'context_samples'?"),
+    ]
+    assert len(lines) == len(expected)
+    for line, (number, text) in zip(lines, expected):
+        assert line.startswith(f'{path}:{number}: ')
+        assert text in line
+
+
+def test_lines_that_do_not_parse_and_lack_keys(world, tmp_path):
+    path = tmp_path / 'broken.jsonl'
+    lines = [json.dumps(world.row(0)), '{"class_id": ', '{"classid": "3", "class_name": "x", "samples": ["a"]}']
+    path.write_text('\n'.join(lines) + '\n')
+    with pytest.raises(ValueError) as caught:
+        ClassBank(str(path))
+    message = str(caught.value)
+    assert f'{path}:2' in message
+    assert f"{path}:3: no 'class_id'; did you mean 'classid'" in message
+
+
+def test_a_long_list_of_faults_is_cut(world, tmp_path):
+    path = tmp_path / 'long.jsonl'
+    world.write(path, [{'class_id': str(n)} for n in range(60)])
+    with pytest.raises(ValueError, match=r'\.\.\. and 10 more$'):
+        ClassBank(str(path))
+
+
+def test_no_such_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r'nowhere\.jsonl'):
+        ClassBank(str(tmp_path / 'nowhere.jsonl'))
+
+
+@pytest.mark.parametrize(('distinct', 'most'), [(False, 7), (True, 6)])
+def test_classes_with_too_few_images(world, distinct, most):
+    bank = ClassBank(world.filename, world.folder, distinct)
+    assert list(bank.problems(most)) == []
+    problems = list(bank.problems(most + 1))
+    assert len(problems) == 7
+    assert f"class 'Red Fox' has too few images: beside a query it gives {most} supports" in problems[0]
+
+
+def test_a_class_of_one_group_only(world, tmp_path):
+    row = {**world.row(0), 'neighbors': []}
+    row['samples'] = [path for path in row['samples'] if path.startswith('noto/')]
+    world.write(tmp_path / 'one.jsonl', [row])
+    (problem,) = ClassBank(str(tmp_path / 'one.jsonl'), world.folder, True).problems(1)
+    assert 'gives 0 supports of other groups' in problem
+
+
+def test_test_samples_leave_all_context_samples(world):
+    assert list(ClassBank(world.hundred, world.folder, True).problems(4)) == []
+    assert len(list(ClassBank(world.hundred, world.folder, True).problems(5))) == 7
+
+
+def test_missing_images_and_folders(world, tmp_path):
+    rows = [{**row, 'samples': ['noto/gone.png', *row['samples']]} for row in world.rows[:1]]
+    rows[0]['neighbors'] = []
+    path = tmp_path / 'gone.jsonl'
+    world.write(path, rows)
+    (problem,) = ClassBank(str(path), world.folder).problems(1)
+    assert problem.startswith(f"{path}:1: no image 'noto/gone.png' in ")
+    (problem,) = ClassBank(str(path), str(tmp_path / 'no_folder')).problems(1)
+    assert problem == f'image_folder {tmp_path / "no_folder"} does not exist'
+
+
+def test_isekai_rows(world):
+    bank = IsekaiBank(world.isekai, world.folder)
+    assert len(bank) == 6
+    row = world.isekai_row(1)
+    assert bank[1].labels == ('zorp0', 'Plain 1')
+    assert (bank[1].query, bank[1].label) == (row['image_name'], 'Plain 1')
+    assert bank[1].supports == (tuple(row['positive_list']), tuple(row['negative_list']))
+    assert list(bank.problems(4)) == []
+    assert len(list(bank.problems(5))) == 12
+
+
+def test_isekai_faults(world, tmp_path):
+    row = world.isekai_row(0)
+    rows = [
+        {**row, 'label_name': 'zorp'},
+        {**row, 'negative_promt': row['positive_promt']},
+        {**row, 'positive_list': 'a.png'},
+    ]
+    path = tmp_path / 'faulty.jsonl'
+    world.write(path, rows)
+    with pytest.raises(ValueError) as caught:
+        IsekaiBank(str(path))
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 3
+    assert f"{path}:1: label_name 'zorp' is neither of the labels ('zorp0', 'Plain 1')" == lines[0]
+    assert "both 'zorp0'" in lines[1]
+    assert lines[2].startswith(f"{path}:3: positive_list is 'a.png'; expected a list")
+    world.write(path, [{('positive_prompt' if k == 'positive_promt' else k): v for k, v in row.items()}])
+    with pytest.raises(ValueError, match=r"1: no 'positive_promt'; did you mean 'positive_prompt'"):
+        IsekaiBank(str(path))
