@@ -40,9 +40,15 @@ def parts(value: Any) -> tuple[str, list[tuple[str, Any]], str]:
         return '[', [('', item) for item in value], ']'
     if isinstance(value, tuple):
         return '(', [('', item) for item in value], ')'
-    if all(isinstance(key, str) and key.isidentifier() and not keyword.iskeyword(key) for key in value):
+    if all(map(is_name, value)):
         return 'dict(', [(f'{key}=', item) for key, item in value.items()], ')'
     return '{', [(f'{scalar(key)}: ', item) for key, item in value.items()], '}'
+
+
+def is_name(key: Any) -> bool:
+    """Whether `dict(key=...)` has this very key: Python normalises names beyond ASCII."""
+    plain = isinstance(key, str) and key.isascii() and key.isidentifier()
+    return plain and not keyword.iskeyword(key) and key != '__debug__'
 
 
 def scalar(value: Any) -> str:

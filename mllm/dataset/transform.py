@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 from PIL import Image, ImageChops
 
 from mllm.grounding.geometry import letterbox_offset, shift_boxes, shift_points
@@ -44,34 +43,43 @@ class Expand2square:
 
 @dataclass(frozen=True)
 class Affine:
-    """How pixels move: (x, y) -> matrix @ (x, y) + offset."""
+    """How places move, in pixels: (x, y) -> (a x + b y + c, d x + e y + f)."""
 
-    matrix: np.ndarray
-    offset: np.ndarray
+    a: float
+    b: float
+    c: float
+    d: float
+    e: float
+    f: float
 
-    def __call__(self, points: np.ndarray) -> np.ndarray:
-        """Points [n, 2] -> [n, 2]."""
-        return points @ self.matrix.T + self.offset
+    def __call__(self, x: float, y: float) -> tuple[float, float]:
+        return self.a * x + self.b * y + self.c, self.d * x + self.e * y + self.f
 
-    def inverse_coefficients(self) -> tuple[float, ...]:
-        """What PIL wants: output pixel -> input pixel, row by row."""
-        inverse = np.linalg.inv(self.matrix)
-        shift = -inverse @ self.offset
-        return (*inverse[0], shift[0], *inverse[1], shift[1])
+    def inverse(self) -> Affine:
+        a, b, c, d, e, f = self.coefficients
+        area = a * e - b * d
+        return Affine(e / area, -b / area, (b * f - c * e) / area, -d / area, a / area, (c * d - a * f) / area)
+
+    @property
+    def coefficients(self) -> tuple[float, float, float, float, float, float]:
+        return self.a, self.b, self.c, self.d, self.e, self.f
 
 
 @TRANSFORMS.register_module()
 class RandomAffine:
-    """Scale, rotation, flip and shift, a pale background and brightness, in one of `views` renderings of each image.
+    """Scale, rotation, flip and shift, a pale background and less light: one of `views` renderings of each image.
 
     The rng chooses only the rendering; its parameters follow from the image's content and the rendering's number. So an
     image has `views` different looks in a whole training, and a cache of features by content finds them again.
+    Nothing changes without rng or with `views=0`. An image also stays as it is where a point or the centre of a box
+    would leave it: the answer could not be seen any more.
 
     scale            least and largest, relative to the image
     degrees          largest rotation either way
     shift            largest shift, as a part of the image's size
-    tint             how far a background channel may be below white, 0..1
-    brightness       largest change of all pixels, as a part
+    flip             mirror half of the renderings left to right
+    tint             how far a channel of the (white) background may be darkened, 0..1
+    brightness       how far all channels together may be darkened, 0..1
     """
 
     def __init__(
@@ -84,57 +92,70 @@ class RandomAffine:
         tint: float = 0.25,
         brightness: float = 0.15,
     ) -> None:
-        if views < 1:
-            raise ValueError(f'views={views}: expected at least 1; leave the augmentation out to have none')
-        self.views = views
-        self.scale, self.degrees, self.shift = tuple(scale), degrees, shift
+        low, high = scale
+        faults = [] if views >= 0 else [f'views={views}: expected 0 (no change) or more']
+        faults += [] if 0 < low <= high else [f'scale={tuple(scale)}: expected (least, largest), both above 0']
+        for name, value, limit in (('degrees', degrees, 180), ('shift', shift, 1), ('tint', tint, 1)):
+            faults += [] if 0 <= value <= limit else [f'{name}={value}: expected 0 to {limit}']
+        faults += [] if 0 <= brightness <= 1 else [f'brightness={brightness}: expected 0 to 1']
+        if faults:
+            raise ValueError('RandomAffine: ' + '; '.join(faults))
+        self.views, self.scale, self.degrees, self.shift = views, (low, high), degrees, shift
         self.flip, self.tint, self.brightness = flip, tint, brightness
 
-    def __call__(self, image: Image.Image, target: Target | None, rng: ItemRng | None) -> Transformed:
-        if rng is None:
+    def __call__(self, image: Image.Image, target: Target | None, rng: ItemRng | None = None) -> Transformed:
+        if rng is None or self.views == 0:
             return image, target
-        digest = hashlib.blake2b(image.tobytes(), digest_size=8).digest()
-        content = int.from_bytes(digest, 'little')
-        # One item's images must not all get the same rendering: the choice depends on the content too.
-        view = int((rng('augment').integers(2**31) + content) % self.views)
-        generator = item_rng(0, view, content, 'affine')
-        affine = self.draw_affine(image.size, generator)
-        image = image.transform(
+        content = int.from_bytes(hashlib.blake2b(image.tobytes(), digest_size=8).digest(), 'little')
+        # All images of an episode share the rng: with their content added, they do not all get the same rendering.
+        view = (int(rng('augment').integers(2**31)) + content) % self.views
+        draws = item_rng(0, view, content, 'affine').random(9).tolist()
+        affine = self.affine(image.size, draws[:5])
+        if not stays_in_view(target, affine, image.size):
+            return image, target
+        moved = image.transform(
             image.size,
             Image.Transform.AFFINE,
-            affine.inverse_coefficients(),
+            affine.inverse().coefficients,  # PIL asks for each pixel where it comes from
             resample=Image.Resampling.BILINEAR,
             fillcolor=(255, 255, 255),
         )
-        return self.colour(image, generator), move_target(target, affine, image.size)
+        return self.colour(moved, draws[5:]), move_target(target, affine, image.size)
 
-    def draw_affine(self, size: tuple[int, int], generator: np.random.Generator) -> Affine:
-        scale = generator.uniform(*self.scale)
-        angle = math.radians(generator.uniform(-self.degrees, self.degrees))
-        mirror = -1.0 if self.flip and generator.random() < 0.5 else 1.0
-        turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
-        matrix = scale * turn @ np.diag([mirror, 1.0])
-        centre = np.array(size) / 2
-        shift = generator.uniform(-self.shift, self.shift, size=2) * np.array(size)
-        return Affine(matrix, centre + shift - matrix @ centre)
+    def affine(self, size: tuple[int, int], draws: Sequence[float]) -> Affine:
+        """The movement about the image's centre; five `draws` of 0..1."""
+        low, high = self.scale
+        scale = low + (high - low) * draws[0]
+        angle = math.radians(self.degrees * (2 * draws[1] - 1))
+        mirror = -1.0 if self.flip and draws[2] < 0.5 else 1.0
+        a, b = scale * math.cos(angle) * mirror, -scale * math.sin(angle)
+        d, e = scale * math.sin(angle) * mirror, scale * math.cos(angle)
+        (width, height), x, y = size, size[0] / 2, size[1] / 2
+        dx, dy = (self.shift * (2 * draw - 1) for draw in draws[3:5])
+        return Affine(a, b, x + dx * width - a * x - b * y, d, e, y + dy * height - d * x - e * y)
 
-    def colour(self, image: Image.Image, generator: np.random.Generator) -> Image.Image:
-        """Multiplying by a pale colour tints white most and dark pixels least."""
-        light = 1.0 - generator.uniform(0, self.brightness)
-        pale = (1.0 - generator.uniform(0, self.tint, size=3)) * light * 255
-        return ImageChops.multiply(image, Image.new('RGB', image.size, tuple(int(value) for value in pale)))
+    def colour(self, image: Image.Image, draws: Sequence[float]) -> Image.Image:
+        """Multiplying by a pale colour tints white most and dark pixels least; four `draws` of 0..1."""
+        light = 255 * (1 - self.brightness * draws[0])
+        pale = tuple(round(light * (1 - self.tint * draw)) for draw in draws[1:4])
+        return ImageChops.multiply(image, Image.new('RGB', image.size, pale))
+
+
+def stays_in_view(target: Target | None, affine: Affine, size: tuple[int, int]) -> bool:
+    """Whether all points and the centres of all boxes are still in the image."""
+    target = target or {}
+    places = [((x0 + x1) / 2, (y0 + y1) / 2) for x0, y0, x1, y1 in target.get('boxes', [])]
+    places += [(x, y) for x, y in target.get('points', [])]
+    moved = [affine(x, y) for x, y in places]
+    return all(0 <= x <= size[0] and 0 <= y <= size[1] for x, y in moved)
 
 
 def move_target(target: Target | None, affine: Affine, size: tuple[int, int]) -> Target | None:
-    """Boxes become the hull of their moved corners, cut to the image; points move along."""
+    """Boxes become the upright hull of their four moved corners, cut to the image; points move along."""
     if target is None:
         return None
-    width, height = size
-    boxes: list[Any] = []
+    boxes = []
     for x0, y0, x1, y1 in target.get('boxes', []):
-        corners = affine(np.array([[x0, y0], [x1, y0], [x0, y1], [x1, y1]], dtype=float))
-        low, high = corners.min(axis=0), corners.max(axis=0)
-        low, high = np.clip(low, 0, [width, height]), np.clip(high, 0, [width, height])
-        boxes.append([*low.tolist(), *high.tolist()])
-    moved = affine(np.array(target.get('points', []), dtype=float).reshape(-1, 2))
-    return {'boxes': boxes, 'points': np.clip(moved, 0, [width, height]).tolist()}
+        xs, ys = zip(*(affine(x, y) for x in (x0, x1) for y in (y0, y1)), strict=True)
+        boxes.append([max(min(xs), 0.0), max(min(ys), 0.0), min(max(xs), size[0]), min(max(ys), size[1])])
+    return {'boxes': boxes, 'points': [list(affine(x, y)) for x, y in target.get('points', [])]}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -17,8 +17,10 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from mllm.engine.sampler import EpochSampler
 
 LOSS_PLOT = 'loss.png'
-NOT_PLOTTED = ('runtime', 'samples_per_second', 'steps_per_second', 'skipped')
-"""Endings of evaluation entries that say nothing about the model."""
+SMOOTHED_FROM = 30
+"""Training losses this many or more are drawn with their running mean."""
+NOT_PLOTTED = ('_n', '_parse_failures', '_skipped', '_runtime', '_samples_per_second', '_ci_low', '_ci_high')
+"""Endings of evaluation entries that are not curves of their own; intervals become bands."""
 
 
 class EpochCallback(TrainerCallback):
@@ -85,55 +87,61 @@ class LossPlotCallback(TrainerCallback):
 
 def plot_history(history: Sequence[Mapping[str, Any]], path: str) -> None:
     """Draw a `log_history` to a png: losses above, evaluation metrics below; nothing where there is nothing to draw."""
-    losses = curves(history, lambda key: key == 'loss' or (key.endswith('_loss') and key != 'train_loss'))
-    metrics = curves(history, lambda key: key.startswith('eval_') and not key.endswith(('_loss', *NOT_PLOTTED)))
-    panels = [(title, lines) for title, lines in (('loss', losses), ('evaluation', metrics)) if lines]
+    lines = curves(history)
+    losses = [name for name in lines if name == 'loss' or name.endswith('_loss')]
+    metrics = [name for name in lines if name.startswith('eval_') and not name.endswith(('_loss', *NOT_PLOTTED))]
+    panels = [(title, names) for title, names in (('loss', losses), ('evaluation', metrics)) if names]
     if not panels:
         return
-    figure = Figure(figsize=(8, 1.2 + 3.4 * len(panels)), layout='constrained')
+    figure = Figure(figsize=(8, 1 + 3.2 * len(panels)), layout='constrained')
     axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
-    for axis, (title, lines) in zip(axes, panels, strict=True):
-        for name, points in lines.items():
-            draw_curve(axis, name, points)
-        finish(axis, title, max_lines=len(lines))
+    for axis, (title, names) in zip(axes, panels, strict=True):
+        for name in names:
+            draw_curve(axis, name, lines)
+        finish(axis, title)
     axes[-1].set_xlabel('optimiser steps')
     part = f'{path}.part'
     figure.savefig(part, dpi=120, format='png')
     os.replace(part, path)
 
 
-def curves(history: Sequence[Mapping[str, Any]], wanted: Any) -> dict[str, list[tuple[int, float]]]:
-    """Points (step, value) of each wanted numeric entry, in the order they were logged."""
-    lines: dict[str, list[tuple[int, float]]] = {}
+def curves(history: Sequence[Mapping[str, Any]]) -> dict[str, tuple[list[int], list[float]]]:
+    """(steps, values) of each numeric entry, in the order they were logged; not the summary at a run's end."""
+    lines: dict[str, tuple[list[int], list[float]]] = {}
     for entry in history:
         for key, value in entry.items():
-            if wanted(key) and isinstance(value, int | float):
-                lines.setdefault(key, []).append((entry['step'], value))
+            if isinstance(value, int | float) and not key.startswith('train_'):
+                steps, values = lines.setdefault(key, ([], []))
+                steps.append(entry['step'])
+                values.append(value)
     return lines
 
 
-def draw_curve(axis: Axes, name: str, points: Sequence[tuple[int, float]]) -> None:
-    """One line; the training loss as a faint line under its running mean, evaluation with markers."""
-    steps, values = zip(*points, strict=True)
-    label = 'train' if name == 'loss' else name
-    if name == 'loss' and len(values) >= 20:
+def draw_curve(axis: Axes, name: str, lines: Mapping[str, tuple[list[int], list[float]]]) -> None:
+    """One line: the training loss faint under its running mean, a metric with markers and its confidence band."""
+    steps, values = lines[name]
+    label = 'train_loss' if name == 'loss' else name
+    if name == 'loss' and len(values) >= SMOOTHED_FROM:
         (line,) = axis.plot(steps, values, linewidth=0.8, alpha=0.3)
-        axis.plot(steps, running_mean(values, len(values) // 20), color=line.get_color(), linewidth=1.6, label=label)
-    else:
-        marker = None if name == 'loss' and len(values) > 1 else 'o'
-        axis.plot(steps, values, linewidth=1.6, marker=marker, markersize=4, label=label)
+        smooth = running_mean(values, len(values) // SMOOTHED_FROM)
+        axis.plot(steps, smooth, color=line.get_color(), linewidth=1.8, label=label)
+        return
+    (line,) = axis.plot(steps, values, linewidth=1.8, marker='o', markersize=3.5, label=label)
+    low, high = lines.get(f'{name}_ci_low'), lines.get(f'{name}_ci_high')
+    if low and high and low[0] == high[0] == steps:
+        axis.fill_between(steps, low[1], high[1], color=line.get_color(), alpha=0.12, linewidth=0)
 
 
 def running_mean(values: Sequence[float], reach: int) -> list[float]:
-    """Mean over up to `reach` values before and after each."""
-    sums = list(itertools.accumulate(values, initial=0.0))
-    bounds = [(max(0, i - reach), min(len(values), i + reach + 1)) for i in range(len(values))]
-    return [(sums[stop] - sums[start]) / (stop - start) for start, stop in bounds]
+    """Mean over up to `reach` values before and after each; one NaN spoils no more than its surroundings."""
+    window, inside = np.ones(2 * reach + 1), slice(reach, reach + len(values))
+    counts = np.convolve(np.ones(len(values)), window)[inside]
+    return (np.convolve(values, window)[inside] / counts).tolist()
 
 
-def finish(axis: Axes, title: str, max_lines: int) -> None:
+def finish(axis: Axes, title: str) -> None:
     axis.set_ylabel(title)
     axis.grid(alpha=0.25)
     axis.spines[['top', 'right']].set_visible(False)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axis.legend(frameon=False, fontsize=8, ncols=1 if max_lines <= 6 else 2)
+    axis.legend(frameon=False, fontsize=8)

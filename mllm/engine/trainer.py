@@ -18,9 +18,9 @@ from typing import Any, Protocol, cast
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
-from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments, TrainerCallback
-from transformers.trainer import TRAINING_ARGS_NAME
-from transformers.trainer_utils import IntervalStrategy, TrainOutput
+from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments, TrainerCallback, TrainerState
+from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
+from transformers.trainer_utils import IntervalStrategy
 
 from mllm.engine.callbacks import (
     LOSS_PLOT,
@@ -100,19 +100,34 @@ class MultimodalTrainer(Seq2SeqTrainer):
 
     # ---- a whole run ----
 
-    def fit(self, resume_from: str | None = None) -> TrainOutput:
+    def fit(self, resume_from: str | None = None) -> None:
         """Train from the start or from a checkpoint, then save the final (or best) model to `output_dir`.
 
-        Whatever ends the run, the log history and its plot are written.
+        Whatever ends the run, the log history and its plot are written. From the checkpoint of a finished run only
+        the model is loaded.
         """
-        if resume_from is not None and not (self.is_fsdp_enabled or self.is_deepspeed_enabled):
+        if resume_from is not None and not self.sharded:
             check_resumable(resume_from, self.args.world_size)
+            if self.load_finished(resume_from):
+                return
         try:
-            output = self.train(resume_from_checkpoint=resume_from)
+            self.train(resume_from_checkpoint=resume_from)
             self.save_model()
         finally:
             self.keep_history()
-        return output
+
+    def load_finished(self, checkpoint: str) -> bool:
+        """Load the outcome of a run that needs no further step, where the stock trainer would make one more."""
+        state = TrainerState.load_from_json(os.path.join(checkpoint, TRAINER_STATE_NAME))
+        *_, max_steps = self.set_initial_training_values(self.args, self.get_train_dataloader())
+        if state.global_step < max_steps:
+            return False
+        best = state.best_model_checkpoint if self.args.load_best_model_at_end else None
+        logger.info('all %d steps are done; nothing to train after %s', max_steps, checkpoint)
+        load_weights(cast(nn.Module, self.model), best or checkpoint)
+        state.init_training_references(self, max_steps, state.num_train_epochs, None)
+        self.state = state
+        return True
 
     def keep_history(self) -> None:
         """Write trainer_state.json and loss.png; a failure here never hides the error that ended the run.
@@ -216,6 +231,11 @@ class MultimodalTrainer(Seq2SeqTrainer):
 
     # ---- weights ----
 
+    @property
+    def sharded(self) -> bool:
+        """FSDP and DeepSpeed write checkpoints of their own format, which only they can read."""
+        return self.is_fsdp_enabled or self.is_deepspeed_enabled
+
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
         if not self.args.should_save:
             return
@@ -225,14 +245,13 @@ class MultimodalTrainer(Seq2SeqTrainer):
         torch.save(self.args, os.path.join(folder, TRAINING_ARGS_NAME))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        # FSDP and DeepSpeed write formats of their own, which only they can read.
-        if self.is_fsdp_enabled or self.is_deepspeed_enabled:
+        if self.sharded:
             super()._load_from_checkpoint(resume_from_checkpoint, model)
         else:
             load_weights(cast(nn.Module, self.model if model is None else model), resume_from_checkpoint)
 
     def _load_best_model(self) -> None:
-        if self.is_fsdp_enabled or self.is_deepspeed_enabled:
+        if self.sharded:
             super()._load_best_model()
         else:
             load_weights(cast(nn.Module, self.model), str(self.state.best_model_checkpoint))

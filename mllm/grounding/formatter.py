@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from mllm.registry import FORMATTERS
 from mllm.types import BOXES_PLACEHOLDER, POINTS_PLACEHOLDER, Box, Point, Target
@@ -39,7 +39,8 @@ class BoxFormatter(ABC):
 
 
 def clamp(value: float) -> float:
-    return min(max(float(value), 0.0), 1.0)
+    # In this order -0.0 becomes 0.0: a sign could not be read back.
+    return min(1.0, max(0.0, float(value)))
 
 
 @FORMATTERS.register_module()
@@ -47,14 +48,14 @@ class PlainBoxFormatter(BoxFormatter):
     """`[0.100,0.200,0.300,0.400;...]` with `precision` decimals; round brackets if `use_small_brackets`."""
 
     def __init__(self, precision: int = 3, use_small_brackets: bool = False) -> None:
-        if precision < 0:
-            raise ValueError(f'precision={precision}: expected 0 or more decimals')
+        if not isinstance(precision, int) or precision < 0:
+            raise ValueError(f'PlainBoxFormatter: precision={precision!r}, expected a number of decimals, 0 or more')
         self.precision = precision
         self.left, self.right = '()' if use_small_brackets else '[]'
         self.box_pattern, self.point_pattern = self.pattern(4), self.pattern(2)
 
     def pattern(self, count: int) -> re.Pattern[str]:
-        numbers = ','.join([r'\d(?:\.\d*)?'] * count)
+        numbers = ','.join([r'[0-9](?:\.[0-9]*)?'] * count)
         return re.compile(rf'{re.escape(self.left)}({numbers}(?:;{numbers})*){re.escape(self.right)}')
 
     def format(self, rows: Sequence[Sequence[float]]) -> str:
@@ -84,8 +85,8 @@ class TokenFormatter(BoxFormatter):
     """One token per coordinate: `<b_st><bin_i> <bin_j> <bin_k> <bin_l><b_sep>...<b_ed>`; i = round(v * (bins - 1))."""
 
     def __init__(self, num_bins: int = 1001) -> None:
-        if num_bins < 2:
-            raise ValueError(f'num_bins={num_bins}: expected at least 2')
+        if not isinstance(num_bins, int) or num_bins < 2:
+            raise ValueError(f'TokenFormatter: num_bins={num_bins!r}, expected a number of bins, 2 or more')
         self.num_bins = num_bins
 
     def format(self, rows: Sequence[Sequence[float]], kind: str) -> str:
@@ -95,12 +96,12 @@ class TokenFormatter(BoxFormatter):
     def extract(self, text: str, kind: str, count: int) -> list[Group]:
         # Decoders may or may not write blanks between special tokens.
         packed = text.replace(' ', '')
-        row = r'(?:<bin_\d+>)' + f'{{{count}}}'
+        row = r'(?:<bin_[0-9]+>)' + f'{{{count}}}'
         groups = re.findall(rf'<{kind}_st>({row}(?:<{kind}_sep>{row})*)<{kind}_ed>', packed)
         return [[self.values(part) for part in group.split(f'<{kind}_sep>')] for group in groups]
 
     def values(self, text: str) -> list[float]:
-        return [int(number) / (self.num_bins - 1) for number in re.findall(r'<bin_(\d+)>', text)]
+        return [int(number) / (self.num_bins - 1) for number in re.findall(r'<bin_([0-9]+)>', text)]
 
     def format_boxes(self, boxes: Sequence[Box]) -> str:
         return self.format(boxes, 'b')
@@ -132,19 +133,33 @@ def substitute(
     nothing.
     """
     target = target or {}
-    value = fill(value, BOXES_PLACEHOLDER, 'boxes_seq', boxes_seq, target.get('boxes', []), formatter.format_boxes)
-    return fill(value, POINTS_PLACEHOLDER, 'points_seq', points_seq, target.get('points', []), formatter.format_points)
+    value = fill(value, BOXES_PLACEHOLDER, boxes_seq, target.get('boxes', []), formatter.format_boxes)
+    return fill(value, POINTS_PLACEHOLDER, points_seq, target.get('points', []), formatter.format_points)
 
 
-def fill(value, placeholder, name, sequence, entries, write) -> str:
+def fill(
+    value: str,
+    placeholder: str,
+    sequence: Sequence[Sequence[int]] | None,
+    entries: Sequence[Sequence[float]],
+    write: Callable[[list[Sequence[float]]], str],
+) -> str:
     """`substitute` for one kind of placeholder."""
-    sequence = sequence or []
+    kind, sequence = placeholder.strip('<>'), sequence or []
+    name = f'{kind}_seq'
     parts = value.split(placeholder)
     if len(parts) - 1 != len(sequence):
         raise ValueError(f'{len(parts) - 1} {placeholder} in {value!r}, but {name} has {len(sequence)} entries')
-    wrong = [index for group in sequence for index in group if not 0 <= index < len(entries)]
+    if not all(isinstance(group, Sequence) and not isinstance(group, str) for group in sequence):
+        raise ValueError(
+            f'{name}={sequence!r}: expected a list of numbers for each {placeholder}, such as [[0], [1, 2]]'
+        )
+    wrong = [index for group in sequence for index in group if not is_index(index, len(entries))]
     if wrong:
-        kind = placeholder.strip('<>')
         raise ValueError(f'{name} names {kind} {wrong}, but the target has {len(entries)} {kind} (numbered from 0)')
     texts = [write([entries[index] for index in group]) for group in sequence]
     return parts[0] + ''.join(text + part for text, part in zip(texts, parts[1:], strict=True))
+
+
+def is_index(value: object, count: int) -> bool:
+    return isinstance(value, int) and 0 <= value < count

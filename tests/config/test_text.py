@@ -3,13 +3,14 @@
 import math
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mllm.config.text import WIDTH, python_text
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
-keys = st.text() | st.integers() | st.sampled_from(['from', 'class', 'type', 'print', "it's"])
+keys = st.text() | st.integers() | st.sampled_from(['from', 'class', 'type', 'print', "it's", '__debug__', '\xb5'])
 values = st.recursive(
     scalars,
     lambda inner: st.lists(inner) | st.lists(inner).map(tuple) | st.dictionaries(keys, inner),
@@ -40,6 +41,12 @@ def same(one: Any, other: Any) -> bool:
 @given(st.dictionaries(st.sampled_from(['model_args', 'data_args', 'x']), values))
 def test_text_loads_to_the_same_values(sections: dict[str, Any]):
     assert same(load(python_text(sections)), sections)
+
+
+@pytest.mark.parametrize('key', ['from', '__debug__', '\xb5', 'a b', "it's", '', 3])
+def test_keys_that_are_no_names_stay_as_they_are(key: str | int):
+    # U+00B5 as a name would turn into U+03BC.
+    assert load(python_text({'a': {key: 1}})) == {'a': {key: 1}}
 
 
 def test_the_text_reads_like_a_config():

@@ -19,7 +19,15 @@ SETTINGS = {
     'warmup_steps': 3,
     'weight_decay': 0.1,
     'label_smoothing_factor': 0.1,
+    'eval_strategy': 'steps',
+    'eval_steps': 5,
 }
+
+
+def evaluate(model, evaluation):
+    """Leaves its traces: another mode, and a random number drawn."""
+    model.eval()
+    return {'eval_loss': torch.rand(()).item()}
 
 
 class Crash(TrainerCallback):
@@ -39,6 +47,8 @@ def make_trainer(folder, preprocessor, tiny, callbacks=(), seed=0, **changes):
         args=tiny.args(folder, **SETTINGS | changes),
         preprocessor=preprocessor,
         train_dataset=tiny.dataset(14),
+        validation=SimpleNamespace(prefix='eval', dataset=tiny.dataset(1)),
+        evaluator=evaluate,
         callbacks=list(callbacks),
     )
 
@@ -121,3 +131,14 @@ def test_a_checkpoint_without_optimizer_stops_the_run(tmp_path, preprocessor, ti
     make_trainer(tmp_path, preprocessor, tiny, max_steps=1, **changes).fit()
     with pytest.raises(ValueError, match=r'optimizer\.pt, scheduler\.pt missing'):
         make_trainer(tmp_path, preprocessor, tiny).fit(resume_from=str(tmp_path / 'checkpoint-1'))
+
+
+def test_a_finished_run_is_not_trained_any_further(tmp_path, preprocessor, tiny):
+    saving = {'save_strategy': 'steps', 'save_steps': 2}
+    first = make_trainer(tmp_path, preprocessor, tiny, max_steps=6, **saving)
+    first.fit()
+    again = make_trainer(tmp_path, preprocessor, tiny, seed=1, max_steps=6, **saving)
+    again.fit(resume_from=str(tmp_path / 'checkpoint-6'))
+    assert again.state.global_step == 6
+    assert tensors(again.model.state_dict()) == tensors(first.model.state_dict())
+    assert [e['step'] for e in again.state.log_history if 'loss' in e] == list(range(1, 7))

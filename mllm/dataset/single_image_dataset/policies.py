@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar, get_args
 
 import numpy as np
 
@@ -29,8 +29,9 @@ SUPPORT_QUESTION = '[BEGIN EXAMPLE] What is in the image <image>?'
 SUPPORT_ANSWER = ANSWER_TEMPLATE + ' [END EXAMPLE]'
 QUERY_QUESTION = 'Based on the previous examples, what is in the image <image>?'
 
-NAMES = ('invented', 'real', 'mixed', 'permuted')
-Names = str | Mapping[str, float]
+NameKind = Literal['invented', 'real', 'mixed', 'permuted']
+Names = NameKind | Mapping[str, float]
+Negatives = Literal['hard', 'easy'] | float
 SuperviseSupports = Literal['none', 'repeated']
 Entry = TypeVar('Entry')
 
@@ -59,7 +60,7 @@ def link_context(
     rng: ItemRng,
     ways: int = 2,
     names: Names = 'mixed',
-    negatives: str | float = 'hard',
+    negatives: Negatives = 'hard',
     queries: int = 1,
     word_length: Sequence[int] = (1, 10),
     query_questions: Sequence[str] = (QUERY_QUESTION,),
@@ -124,7 +125,7 @@ def isekai(
     return compose(draw, bank.load, shot, rng, query_questions, supervise_supports)
 
 
-def draw_classes(bank: ClassBank, index: int, ways: int, negatives: str | float, rng: ItemRng) -> list[int]:
+def draw_classes(bank: ClassBank, index: int, ways: int, negatives: Negatives, rng: ItemRng) -> list[int]:
     """Positions of the episode's classes, `index` first; no two have the same label.
 
     A hard draw without a neighbour left is an easy one. ValueError if the bank has no neighbours or too few classes.
@@ -157,10 +158,10 @@ def draw_labels(
     real: list[str], names: Names, word_length: Sequence[int], rng: ItemRng
 ) -> tuple[str, list[str], list[str] | None]:
     """The kind of names drawn, a label per class, and the labels before a permutation (None without one)."""
-    share = {names: 1.0} if isinstance(names, str) else dict(names)
-    unknown = [name for name in share if name not in NAMES]
+    share: dict[str, float] = {names: 1.0} if isinstance(names, str) else dict(names)
+    unknown = [name for name in share if name not in get_args(NameKind)]
     if unknown:
-        raise ValueError(f'names={names!r}: there is no {unknown[0]!r}{nearest(unknown[0], NAMES)}')
+        raise ValueError(f'names={names!r}: there is no {unknown[0]!r}{nearest(unknown[0], get_args(NameKind))}')
     if min(share.values(), default=-1) < 0 or abs(sum(share.values()) - 1) > 1e-6:
         raise ValueError(f'names={names!r}: expected probabilities that add up to 1')
     generator = rng('names')

@@ -1,0 +1,33 @@
+"""Stage 9 of a sample's way, the contract: what a model family owes the data and the trainer.
+
+Families differ by data (templates, runs of token ids, tensors), not by branches in shared code.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Generic, TypeVar
+
+from transformers import PreTrainedModel
+
+from mllm.types import Preprocessor
+
+Arguments = TypeVar('Arguments')
+
+
+class Family(ABC, Generic[Arguments]):
+    """Registered in MODELS under the name that `model_args.type` gives.
+
+    arguments   the dataclass of the other keys of `model_args`; its fields are checked before anything is built
+    """
+
+    arguments: ClassVar[type[Any]]
+
+    @abstractmethod
+    def preprocessor(self, args: Arguments) -> Preprocessor:
+        """All the data path needs; loads a tokenizer and an image processor, no weights."""
+
+    @abstractmethod
+    def model(self, args: Arguments, preprocessor: Preprocessor) -> PreTrainedModel:
+        """The model with its weights loaded or drawn from torch's generator, embeddings fitted to the tokenizer, and
+        freezing applied."""

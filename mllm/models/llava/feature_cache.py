@@ -1,0 +1,137 @@
+"""Stage 9 of a sample's way, for frozen towers: an image's features are computed once and found again by content.
+
+    pixels [B, 3, H, W] -> key of each image -> store (memory, or memory over a folder) -> features [B, ...]
+
+Images that the store lacks go through the tower in chunks of one fixed size, so that an image's features are the same
+bits whatever batch it came in: a resumed run must not differ from an undisturbed one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+CHUNK = 32
+"""Images per pass through the tower."""
+
+MEMORY_BYTES = 2 * 2**30
+"""Features kept in memory; those used least recently go first."""
+
+
+class FeatureStore:
+    """Features by key: in memory up to a number of bytes, and, with a folder, on disk across runs."""
+
+    def __init__(self, folder: Path | None = None, limit: int = MEMORY_BYTES) -> None:
+        self.folder = folder
+        self.limit = limit
+        self.size = 0
+        self.features: OrderedDict[str, Tensor] = OrderedDict()
+
+    def get(self, key: str) -> Tensor | None:
+        if key in self.features:
+            self.features.move_to_end(key)
+            return self.features[key]
+        path = self.path(key)
+        if path is None or not path.is_file():
+            return None
+        return self.remember(key, load_file(path)['features'])
+
+    def put(self, key: str, features: Tensor) -> None:
+        self.remember(key, features)
+        path = self.path(key)
+        if path is not None and not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # Several ranks may write the same features; the rename makes each file whole.
+            part = path.with_suffix(f'.{torch.initial_seed()}.{id(self)}.part')
+            save_file({'features': features}, part)
+            part.replace(path)
+
+    def path(self, key: str) -> Path | None:
+        return None if self.folder is None else self.folder / key[:2] / f'{key}.safetensors'
+
+    def remember(self, key: str, features: Tensor) -> Tensor:
+        self.features[key] = features
+        self.size += features.nbytes
+        while self.size > self.limit and len(self.features) > 1:
+            _, oldest = self.features.popitem(last=False)
+            self.size -= oldest.nbytes
+        return features
+
+
+class CachedTower:
+    """Stands in for a frozen tower's `forward`; counts `hits` and `misses` in images."""
+
+    def __init__(self, tower: nn.Module, layer: int, store: FeatureStore) -> None:
+        self.tower_forward = tower.forward
+        self.layer = layer
+        self.store = store
+        self.hits = 0
+        self.misses = 0
+
+    def __call__(self, pixel_values: Tensor, **kwargs: Any) -> BaseModelOutputWithPooling:
+        keys = [content_key(image) for image in pixel_values]
+        found = {key: self.store.get(key) for key in dict.fromkeys(keys)}
+        missing = [key for key, features in found.items() if features is None]
+        self.misses += len(missing)
+        self.hits += len(keys) - len(missing)
+        for start in range(0, len(missing), CHUNK):
+            chunk = missing[start : start + CHUNK]
+            images = torch.stack([pixel_values[keys.index(key)] for key in chunk])
+            for key, features in zip(chunk, self.compute(images, kwargs), strict=True):
+                found[key] = features
+                self.store.put(key, features)
+        features = torch.stack([found[key] for key in keys]).to(pixel_values.device)  # type: ignore[misc]
+        # LlavaModel reads one of the hidden states, by its number.
+        return BaseModelOutputWithPooling(last_hidden_state=features, hidden_states={self.layer: features})  # type: ignore[arg-type]
+
+    @torch.no_grad()
+    def compute(self, images: Tensor, kwargs: dict[str, Any]) -> Sequence[Tensor]:
+        """Features of at most `CHUNK` images, each with memory of its own."""
+        padding = images.new_zeros((CHUNK - len(images), *images.shape[1:]))
+        outputs = self.tower_forward(torch.cat([images, padding]), **kwargs)
+        features = outputs.hidden_states[self.layer]
+        return [row.clone().cpu() for row in features[: len(images)]]
+
+
+def content_key(image: Tensor) -> str:
+    """A name for the pixels of an image [3, H, W]."""
+    data = image.detach().to('cpu', torch.float32).contiguous().numpy().tobytes()
+    return hashlib.blake2b(data + str(tuple(image.shape)).encode(), digest_size=16).hexdigest()
+
+
+def fingerprint(tower: nn.Module, layer: int) -> str:
+    """A name for a tower's weights and the layer that is read: features of other weights must not be found."""
+    digest = hashlib.blake2b(f'layer {layer}'.encode(), digest_size=16)
+    for name, tensor in sorted(tower.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def cache_features(tower: nn.Module, layer: int, where: str) -> CachedTower:
+    """Replace the `forward` of a frozen tower by one with a cache: 'memory', or a folder.
+
+    Names in the state dict do not change. The tower stays in evaluation mode: `model.train()` would
+    otherwise have batch norms follow the batches.
+    """
+    learning = [name for name, parameter in tower.named_parameters() if parameter.requires_grad]
+    if learning:
+        raise ValueError(f'feature_cache={where!r}, but the vision tower learns ({learning[0]}, ...); freeze it')
+    store = FeatureStore(None if where == 'memory' else Path(where) / fingerprint(tower, layer))
+    cached = CachedTower(tower, layer, store)
+    tower.forward = cached  # type: ignore[method-assign]
+    return cached
+
+
+def keep_in_evaluation(tower: nn.Module) -> None:
+    """Make `train()` leave the tower in evaluation mode."""
+    tower.eval()
+    tower.train = lambda mode=True: tower  # type: ignore[method-assign]
