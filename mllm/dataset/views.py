@@ -26,6 +26,8 @@ STRATEGIES = ('first_exhausted', 'all_exhausted')
 
 BLOCK = 1000
 """So many sources are drawn at a time; the published index sequences depend on it."""
+SUM_TOLERANCE = 1e-8
+"""Probabilities may miss 1 by so much, as in numpy."""
 
 
 class View(Source):
@@ -34,7 +36,7 @@ class View(Source):
     def __init__(self, cfgs: Sequence[SourceConfig], where: str) -> None:
         if not cfgs:
             raise ValueError(f'{where}: there is no dataset in it')
-        self.sources = [cfg if isinstance(cfg, Source) else DATASETS.build(cfg) for cfg in cfgs]
+        self.sources = build_sources(cfgs, where)
         self.starts = np.cumsum([0, *(len(source) for source in self.sources)])
         self.indices: Sequence[int] | np.ndarray = range(int(self.starts[-1]))
 
@@ -131,6 +133,19 @@ class InterleaveDataset(View):
 DATASETS.register_module('InterleaveDateset')(InterleaveDataset)  # the historical spelling
 
 
+def build_sources(cfgs: Sequence[SourceConfig], where: str) -> list[Source]:
+    """Sources from configs; a source stays as it is. ValueError with a line for each that cannot be built."""
+    sources, faults = [], []
+    for number, cfg in enumerate(cfgs):
+        try:
+            sources.append(cfg if isinstance(cfg, Source) else DATASETS.build(cfg))
+        except (ValueError, FileNotFoundError) as error:
+            faults.append(f'{where}: dataset {number}: {error}')
+    if faults:
+        raise ValueError('\n'.join(faults))
+    return sources
+
+
 def check_seed(seed: object) -> None:
     if isinstance(seed, bool) or not isinstance(seed, int):
         raise ValueError(f'seed={seed!r}: expected a number; without one every rank would draw other indices')
@@ -142,8 +157,8 @@ def check_probabilities(probabilities: Sequence[float], count: int, to_the_last:
         faults.append(f'{len(probabilities)} probabilities for {count} datasets')
     if any(value < 0 for value in probabilities):
         faults.append('probabilities must not be negative')
-    if abs(sum(probabilities) - 1) > 1e-6:
-        faults.append(f'probabilities add up to {sum(probabilities):g}, expected 1')
+    if not math.isclose(sum(probabilities), 1, rel_tol=SUM_TOLERANCE):
+        faults.append(f'probabilities add up to {sum(probabilities):.9g}, expected 1')
     if to_the_last and 0 in probabilities:
         faults.append("a probability of 0 is never exhausted; use stopping_strategy='first_exhausted' or leave it out")
     if faults:

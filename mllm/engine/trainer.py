@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments, TrainerCallback, TrainerState
+from transformers.integrations import TensorBoardCallback
 from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
 from transformers.trainer_utils import IntervalStrategy
 
@@ -97,21 +98,24 @@ class MultimodalTrainer(Seq2SeqTrainer):
             processing_class=preprocessor.tokenizer,
             callbacks=[*own, *(callbacks or [])],
         )
+        for callback in self.callback_handler.callbacks:
+            # By default it would write to ./runs where a run only evaluates.
+            if isinstance(callback, TensorBoardCallback):
+                callback.logging_dir = callback.logging_dir or os.path.join(str(args.output_dir), 'runs')
 
     # ---- a whole run ----
 
     def fit(self, resume_from: str | None = None) -> None:
         """Train from the start or from a checkpoint, then save the final (or best) model to `output_dir`.
 
-        Whatever ends the run, the log history and its plot are written. From the checkpoint of a finished run only
-        the model is loaded.
+        Whatever ends the run, the log history and its plot are written. A finished run is not trained any further.
         """
-        if resume_from is not None and not self.sharded:
-            check_resumable(resume_from, self.args.world_size)
-            if self.load_finished(resume_from):
-                return
+        checkpoint = None if self.sharded else resume_from
+        if checkpoint:
+            check_resumable(checkpoint, self.args.world_size)
         try:
-            self.train(resume_from_checkpoint=resume_from)
+            if not (checkpoint and self.load_finished(checkpoint)):
+                self.train(resume_from_checkpoint=resume_from)
             self.save_model()
         finally:
             self.keep_history()
@@ -120,10 +124,17 @@ class MultimodalTrainer(Seq2SeqTrainer):
         """Load the outcome of a run that needs no further step, where the stock trainer would make one more."""
         state = TrainerState.load_from_json(os.path.join(checkpoint, TRAINER_STATE_NAME))
         *_, max_steps = self.set_initial_training_values(self.args, self.get_train_dataloader())
+        if state.max_steps != max_steps:
+            logger.warning(
+                '%s is of a run of %d steps, this one has %d: it goes on, with another learning rate schedule',
+                checkpoint,
+                state.max_steps,
+                max_steps,
+            )
         if state.global_step < max_steps:
             return False
-        best = state.best_model_checkpoint if self.args.load_best_model_at_end else None
         logger.info('all %d steps are done; nothing to train after %s', max_steps, checkpoint)
+        best = state.best_model_checkpoint if self.args.load_best_model_at_end else None
         load_weights(cast(nn.Module, self.model), best or checkpoint)
         state.init_training_references(self, max_steps, state.num_train_epochs, None)
         self.state = state

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from numbers import Integral
 
 from mllm.registry import FORMATTERS
 from mllm.types import BOXES_PLACEHOLDER, POINTS_PLACEHOLDER, Box, Point, Target
@@ -162,4 +163,4 @@ def fill(
 
 
 def is_index(value: object, count: int) -> bool:
-    return isinstance(value, int) and 0 <= value < count
+    return isinstance(value, Integral) and 0 <= int(value) < count

@@ -5,6 +5,7 @@ accelerate launch mllm/pipeline/finetune.py CONFIG [--cfg-options a.b=c ...] [--
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,8 +17,14 @@ if __name__ == '__main__':
 
 from transformers import set_seed
 
-from mllm.config.check import ConfigError
-from mllm.config.config import check_output_dir, dump_config, last_checkpoint, prepare_args
+from mllm.config.config import (
+    ConfigError,
+    check_output_dir,
+    dump_config,
+    last_checkpoint,
+    prepare_args,
+    remove_old_checkpoints,
+)
 from mllm.dataset.builder import FLAGS, entries, prepare_data
 from mllm.engine.trainer import MultimodalTrainer
 from mllm.evaluation.evaluator import Evaluation, Evaluator
@@ -37,19 +44,33 @@ logger = get_logger(__name__)
 
 def run(cfg: Config, training_args: TrainingArguments) -> dict[str, dict[str, Any]]:
     """Everything a config asks for; returns the metrics of each evaluation by prefix."""
+    trainer, evaluations = prepare(cfg, training_args)
+    if training_args.do_train:
+        remove_old_checkpoints(training_args)
+        trainer.fit(resume_from=last_checkpoint(training_args))
+    return {prefix: trainer.evaluate_named(evaluation) for prefix, evaluation in evaluations.items()}
+
+
+def prepare(cfg: Config, training_args: TrainingArguments) -> tuple[MultimodalTrainer, dict[str, Evaluation]]:
+    """Everything before the first step. ConfigError for whatever the user can mend."""
     check_output_dir(training_args)
     dump_config(cfg, training_args)
     set_seed(training_args.seed)
-    preprocessor = load_preprocessor(cfg.model_args)
     parts = [part for part, flag in FLAGS.items() if getattr(training_args, flag)]
-    datasets = prepare_data(cfg.data_args, preprocessor, training_args.seed, parts)
+    if training_args.eval_strategy != 'no' and 'validation' not in parts:
+        parts.append('validation')
+    try:
+        preprocessor = load_preprocessor(cfg.model_args)
+        datasets = prepare_data(cfg.data_args, preprocessor, training_args.seed, parts)
+        model = load_model(cfg.model_args, preprocessor)
+    except (ValueError, FileNotFoundError) as error:
+        raise ConfigError([str(error)], str(cfg.filename)) from error
     evaluations = {
         entry.prefix: Evaluation(entry.prefix, datasets[entry.prefix], build_metric(entry.compute_metric))
         for entry in entries(cfg.data_args, parts)
         if entry.prefix != 'train'
     }
-    model = load_model(cfg.model_args, preprocessor, training_args)
-    logger.info('parameters\n%s', trainable_table(model))
+    logger.info('\n%s', trainable_table(model))
     trainer = MultimodalTrainer(
         model=model,
         args=training_args,
@@ -65,9 +86,9 @@ def run(cfg: Config, training_args: TrainingArguments) -> dict[str, dict[str, An
             show_progress=not training_args.disable_tqdm,
         ),
     )
-    if training_args.do_train:
-        trainer.fit(resume_from=last_checkpoint(training_args))
-    return {prefix: trainer.evaluate_named(evaluation) for prefix, evaluation in evaluations.items()}
+    if not training_args.do_eval:
+        evaluations.pop('eval', None)
+    return trainer, evaluations
 
 
 def build_metric(cfg: Any) -> Any:
@@ -75,14 +96,16 @@ def build_metric(cfg: Any) -> Any:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit status: 0, or 2 where the config is wrong."""
+    """Exit status: 0, or 2 where the config or the data it names is wrong."""
     try:
         cfg, training_args = prepare_args(list(argv) if argv is not None else None)
+        setup_logging(training_args.process_index)
+        results = run(cfg, training_args)
     except ConfigError as error:
-        sys.stderr.write(f'{error}\n')
+        # Every rank finds the same faults.
+        if int(os.environ.get('RANK', '0')) == 0:
+            sys.stderr.write(f'{error}\n')
         return 2
-    setup_logging(training_args.process_index)
-    results = run(cfg, training_args)
     if results and training_args.process_index == 0:
         console().print(results_table(results))
     return 0

@@ -10,17 +10,29 @@ import difflib
 import functools
 import io
 import os
+import posixpath
+import struct
 import tarfile
+import warnings
 import zipfile
+import zlib
 from collections import OrderedDict
+from collections.abc import Collection
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 ARCHIVES = ('.zip', '.tar')
+COMPRESSED = ('.tar.gz', '.tgz', '.tar.bz2', '.tar.xz', '.tar.zst')
 MAX_PIXELS = 89_478_485
 """PIL's own limit; beyond it a small file can fill the memory."""
 CACHE_BYTES = 64 * 2**20
+
+DAMAGE = (
+    *(OSError, SyntaxError, ValueError, EOFError, LookupError, RuntimeError),
+    *(struct.error, zlib.error, Image.DecompressionBombError),
+)
+"""What PIL, zipfile and tarfile raise on bytes that are not what they should be (seen by trying)."""
 
 
 class ImageError(ValueError):
@@ -32,10 +44,12 @@ class ZipMembers:
 
     def __init__(self, path: str) -> None:
         self.archive = zipfile.ZipFile(path)
-        self.names = set(self.archive.namelist())
+        self.members = {
+            posixpath.normpath(info.filename): info for info in self.archive.infolist() if not info.is_dir()
+        }
 
     def read(self, name: str) -> bytes:
-        return self.archive.read(name)
+        return self.archive.read(self.members[name])
 
 
 class TarMembers:
@@ -43,8 +57,7 @@ class TarMembers:
 
     def __init__(self, path: str) -> None:
         self.archive = tarfile.open(path, 'r:')  # noqa: SIM115 - stays open for later reads
-        self.members = {member.name: member for member in self.archive if member.isfile()}
-        self.names = set(self.members)
+        self.members = {posixpath.normpath(member.name): member for member in self.archive if member.isfile()}
 
     def read(self, name: str) -> bytes:
         file = self.archive.extractfile(self.members[name])
@@ -55,22 +68,24 @@ class TarMembers:
 def open_archive(path: str, process: int) -> ZipMembers | TarMembers:
     """An archive, opened once per process: a file position shared by forked workers would mix up their reads."""
     del process
+    if path.endswith(COMPRESSED):
+        raise ImageError(f'{path}: compressed as a whole, so no image can be read alone; pack it as .zip or plain .tar')
     if not os.path.isfile(path):
-        raise ImageError(f'{path}: no such image archive')
+        raise ImageError(f'{path}: no such image archive; check image_folder')
     try:
         return ZipMembers(path) if path.endswith('.zip') else TarMembers(path)
-    except (zipfile.BadZipFile, tarfile.ReadError) as error:
+    except (zipfile.BadZipFile, tarfile.ReadError, OSError) as error:
         raise ImageError(f'{path}: not a readable archive ({error}); fetch it again') from error
 
 
 def in_archive(folder: str | None) -> bool:
-    return folder is not None and folder.endswith(ARCHIVES)
+    return folder is not None and folder.endswith(ARCHIVES + COMPRESSED) and not os.path.isdir(folder)
 
 
 def image_exists(path: str, folder: str | None = None) -> bool:
-    """Whether the file or member is there; it is not opened."""
+    """Whether the file or member is there; it is not opened. ImageError if the archive itself cannot be read."""
     if in_archive(folder):
-        return path in open_archive(str(folder), os.getpid()).names
+        return posixpath.normpath(path) in open_archive(str(folder), os.getpid()).members
     return os.path.isfile(os.path.join(folder or '', path))
 
 
@@ -78,19 +93,23 @@ def read_bytes(path: str, folder: str | None = None) -> bytes:
     """The file's content; ImageError with the nearest name if there is none."""
     if in_archive(folder):
         archive = open_archive(str(folder), os.getpid())
-        if path not in archive.names:
-            raise ImageError(f'{folder}: there is no {path}{similar(path, archive.names)}')
+        name = posixpath.normpath(path)
+        if name not in archive.members:
+            raise ImageError(f'{folder}: there is no {path}{similar(name, archive.members)}')
         try:
-            return archive.read(path)
-        except (zipfile.BadZipFile, tarfile.ReadError, OSError) as error:
+            return archive.read(name)
+        except (*DAMAGE, zipfile.BadZipFile, tarfile.TarError) as error:
             raise ImageError(f'{folder}: {path} cannot be read ({error}); fetch the archive again') from error
     full = Path(folder or '', path)
     if not full.is_file():
         raise ImageError(f'{full}: no such image; check the annotation and image_folder')
-    return full.read_bytes()
+    try:
+        return full.read_bytes()
+    except OSError as error:
+        raise ImageError(f'{full}: cannot be read ({error.strerror}); check its permissions') from error
 
 
-def similar(path: str, names: set[str]) -> str:
+def similar(path: str, names: Collection[str]) -> str:
     """A hint: the member of the same file name elsewhere, or the nearest path in the same folder."""
     folder, name = os.path.split(path)
     moved = sorted(other for other in names if os.path.basename(other) == name)
@@ -113,17 +132,27 @@ def load_image(path: str, folder: str | None = None) -> Image.Image:
 def decode(data: bytes, where: str) -> Image.Image:
     """Bytes -> RGB image; `where` names it in errors."""
     try:
-        image = Image.open(io.BytesIO(data))
-        if image.width * image.height > MAX_PIXELS:
-            raise ImageError(f'{where}: {image.width}x{image.height} pixels, more than {MAX_PIXELS}; scale it down')
-        image.load()
-    except UnidentifiedImageError as error:
-        raise ImageError(f'{where}: not an image that can be read; replace or remove it') from error
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore', Image.DecompressionBombWarning)  # an error below
+            image = Image.open(io.BytesIO(data))
     except Image.DecompressionBombError as error:
-        raise ImageError(f'{where}: {error}; scale it down') from error
-    except (OSError, SyntaxError, EOFError) as error:
+        raise ImageError(f'{where}: more than {MAX_PIXELS} pixels; scale it down') from error
+    except DAMAGE as error:
+        raise ImageError(f'{where}: not an image that can be read; replace or remove it') from error
+    if image.width * image.height > MAX_PIXELS:
+        raise ImageError(f'{where}: {image.width}x{image.height} pixels, more than {MAX_PIXELS}; scale it down')
+    try:
+        return to_rgb(image)
+    except DAMAGE as error:
         raise ImageError(f'{where}: truncated or damaged ({error}); fetch it again') from error
-    if image.mode in ('RGBA', 'LA', 'PA') or 'transparency' in image.info:
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Any mode -> RGB: transparency laid on white, 16-bit grey scaled to 8 bits (PIL alone would cut it off at 255)."""
+    image.load()
+    if image.mode.startswith('I;16'):
+        return image.point(lambda value: value / 256).convert('L').convert('RGB')
+    if image.has_transparency_data:
         image = image.convert('RGBA')
         return Image.alpha_composite(Image.new('RGBA', image.size, 'white'), image).convert('RGB')
     return image.convert('RGB')
@@ -143,6 +172,8 @@ class ImageCache:
         return self.images.get(key)
 
     def put(self, key: tuple[str | None, str], image: Image.Image) -> None:
+        if key in self.images or image_bytes(image) > self.limit:
+            return
         self.images[key] = image
         self.size += image_bytes(image)
         while self.size > self.limit:

@@ -1,5 +1,6 @@
 """A tiny random LLaVA, a preprocessor for it and made-up samples; the two-process script imports these too."""
 
+import logging
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -124,6 +125,12 @@ def make_args(folder: Path | str, **changes: Any) -> Seq2SeqTrainingArguments:
 @pytest.fixture(autouse=True, scope='session')
 def one_thread():
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def logs_reach_caplog(monkeypatch):
+    """Whatever an entry script that ran in this process has set up."""
+    monkeypatch.setattr(logging.getLogger('mllm'), 'propagate', True)
 
 
 @pytest.fixture(scope='session')

@@ -133,7 +133,7 @@ def test_a_checkpoint_without_optimizer_stops_the_run(tmp_path, preprocessor, ti
         make_trainer(tmp_path, preprocessor, tiny).fit(resume_from=str(tmp_path / 'checkpoint-1'))
 
 
-def test_a_finished_run_is_not_trained_any_further(tmp_path, preprocessor, tiny):
+def test_a_finished_run_is_not_trained_any_further(tmp_path, preprocessor, tiny, caplog):
     saving = {'save_strategy': 'steps', 'save_steps': 2}
     first = make_trainer(tmp_path, preprocessor, tiny, max_steps=6, **saving)
     first.fit()
@@ -142,3 +142,8 @@ def test_a_finished_run_is_not_trained_any_further(tmp_path, preprocessor, tiny)
     assert again.state.global_step == 6
     assert tensors(again.model.state_dict()) == tensors(first.model.state_dict())
     assert [e['step'] for e in again.state.log_history if 'loss' in e] == list(range(1, 7))
+    assert not [record for record in caplog.records if record.name.startswith('mllm')]
+    longer = make_trainer(tmp_path, preprocessor, tiny, seed=1, max_steps=8, **saving)
+    longer.fit(resume_from=str(tmp_path / 'checkpoint-6'))
+    assert longer.state.global_step == 8
+    assert 'is of a run of 6 steps, this one has 8' in caplog.text

@@ -137,8 +137,17 @@ def test_throughput_and_tensorboard(tmp_path, preprocessor, tiny):
     tokens = sum(len(trainer.train_dataset[pair].input_ids) for pair in trainer.train_sampler)
     assert entry['tokens_per_second'] / entry['samples_per_second'] == pytest.approx(tokens / 12, rel=0.01)
     assert 0 < entry['data_wait'] < 1
-    (events,) = tmp_path.glob('runs/**/events.out.tfevents.*')
+    (events,) = tmp_path.glob('runs/events.out.tfevents.*')
     assert b'train/tokens_per_second' in events.read_bytes()
+
+
+def test_tensorboard_of_a_run_that_only_evaluates(tmp_path, preprocessor, tiny, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    parts = {'evaluator': lambda model, _: {'test_accuracy': 0.5}, 'report_to': 'tensorboard'}
+    trainer = make_trainer(tmp_path / 'out', preprocessor, tiny, **parts)
+    trainer.evaluate_named(SimpleNamespace(prefix='test', dataset=tiny.dataset(2)))
+    assert list(tmp_path.glob('out/runs/events.out.tfevents.*'))
+    assert not (tmp_path / 'runs').exists()
 
 
 class FailingDataset:

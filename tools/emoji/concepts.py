@@ -16,7 +16,7 @@ from packages import Entry, Style
 MIN_FAMILIES = 3
 MAX_NAME = 24
 SPLIT_SIZES = {'test': 200, 'val': 100}
-MAX_NEIGHBORS = 16
+MAX_NEIGHBORS = 8
 
 _DROPPED_GROUPS = {'flags', 'component'}
 _DROPPED_SUBGROUPS = frozenset(
@@ -24,7 +24,7 @@ _DROPPED_SUBGROUPS = frozenset(
     'hair-style person-symbol'.split()
 )
 _DROPPED_LABELS = re.compile(
-    r"o.clock|-thirty|facing right|^(man|men|woman|women)[ :]|^person: |\bdeaf (man|woman)|"
+    r'o.clock|-thirty|facing right|^(man|men|woman|women)[ :]|^person: |\bdeaf (man|woman)|'
     r'^(copyright|registered|trade mark|hundred points|zzz|part alternation mark)$'
 )
 _KIN_WORDS = re.compile(

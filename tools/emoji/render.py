@@ -11,8 +11,9 @@ import numpy as np
 import resvg_py
 from PIL import Image
 
-SIZE = 64  # pixels, square
-COLOURS = 32
+SIZE = 48  # pixels, square
+COLOURS = 28
+ALPHA_STEPS = 4
 _STAMP = (2020, 1, 1, 0, 0, 0)  # fixed, so that equal pictures give an equal archive
 
 
@@ -40,13 +41,24 @@ def is_blank(image: Image.Image) -> bool:
     return coverage(image) < 0.01 or float((on_white.min(-1) < 0.9).mean()) < 0.01
 
 
-def encode(image: Image.Image, colours: int = COLOURS) -> bytes:
-    """Palette PNG bytes; invisible pixels all have one colour and alpha has few steps, which compresses well."""
+def encode(image: Image.Image) -> bytes:
+    """Palette PNG bytes of at most COLOURS colours and ALPHA_STEPS + 1 opacities.
+
+    The palette begins with the transparent entries, since PNG lets the opaque rest of the opacity table be left out.
+    """
     rgba = np.asarray(image).copy()
-    rgba[rgba[..., 3] < 8] = 0
-    palette = Image.fromarray(rgba).quantize(colours, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    rgba[..., 3] = (rgba[..., 3].astype(int) * ALPHA_STEPS + 127) // 255 * 255 // ALPHA_STEPS
+    rgba[rgba[..., 3] == 0] = 0
+    coded = Image.fromarray(rgba).quantize(COLOURS, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    indices, table = np.asarray(coded), np.frombuffer(coded.palette.getdata()[1], np.uint8).reshape(-1, 4)
+    order = sorted(np.unique(indices).tolist(), key=lambda index: (table[index][3], *table[index][:3].tolist(), index))
+    place = np.zeros(256, np.uint8)
+    place[order] = np.arange(len(order))
+    palette = Image.fromarray(place[indices], 'P')
+    palette.putpalette(table[order][:, :3].tobytes())
+    opacities = bytes(opacity for opacity in table[order][:, 3].tolist() if opacity < 255)
     buffer = io.BytesIO()
-    palette.save(buffer, 'PNG', optimize=True)
+    palette.save(buffer, 'PNG', optimize=True, transparency=opacities)
     return buffer.getvalue()
 
 

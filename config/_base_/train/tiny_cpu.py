@@ -1,6 +1,6 @@
 # Trains the tiny model on one CPU core in a few minutes; found on the validation concepts.
 training_args = dict(
-    output_dir='./exp/{{fileBasenameNoExtension}}',
+    output_dir='./exp/{{$MLLM_CONFIG_NAME:run}}',
     use_cpu=True,
     do_train=True,
     do_multi_predict=True,

@@ -1,7 +1,7 @@
 """Stage 3 of a sample's way, the stock that policies draw episodes from: classes with images, or rows with both sides.
 
-    ClassBank     ImageNet-900 pair format (class_id, class_name, samples, neighbors), its 100 format (context_samples,
-                  test_samples instead of samples), and rows with all of them
+    ClassBank     ImageNet-900 pair format (class_id, class_name, samples, neighbors), its 100 format (context_samples
+                  for supports and test_samples for queries, in place of samples), and rows with all of them
     IsekaiBank    ISEKAI format: a query image, a positive and a negative list of supports, and their labels
 
 Reading a file finds all faults of its form at once; `problems` finds what depends on the shots and the image folder.
@@ -138,7 +138,8 @@ class ClassBank(Bank):
         self, index: int, row: Mapping[str, Any], positions: Mapping[str, int], faults: list[str]
     ) -> ImageClass:
         """One row; its faults are added to `faults`."""
-        parted = 'context_samples' in row or 'test_samples' in row
+        # A row with all lists draws from all its images; groups, or the path itself, keep queries from supports.
+        parted = 'samples' not in row and ('context_samples' in row or 'test_samples' in row)
         keys = ('context_samples', 'test_samples') if parted else ('samples', 'samples')
         paths: list[tuple[str, ...]] = []
         for key in keys:

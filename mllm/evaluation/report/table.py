@@ -11,7 +11,7 @@ from rich.table import Table
 def results_table(results: Mapping[str, Mapping[str, Any]], title: str = 'Results') -> Table:
     """`results` maps an evaluation's prefix to its prefixed metrics; intervals stand behind their number."""
     table = Table(title=title, title_justify='left')
-    table.add_column('evaluation')
+    table.add_column('evaluation', no_wrap=True)
     table.add_column('n', justify='right')
     names = measured_names(results)
     for name in names:

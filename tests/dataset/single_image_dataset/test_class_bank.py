@@ -25,7 +25,7 @@ def test_the_100_format_and_rows_with_both(world, tmp_path):
     both = {**row, 'neighbors': [], 'context_samples': row['samples'][:3], 'test_samples': row['samples'][3:]}
     world.write(tmp_path / 'both.jsonl', [both])
     item = ClassBank(str(tmp_path / 'both.jsonl'), world.folder)[0]
-    assert (len(item.supports), len(item.queries)) == (3, 5)
+    assert item.supports == item.queries == tuple(row['samples'])
 
 
 def test_groups(world):

@@ -1,5 +1,6 @@
 import pickle
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from torch.utils.data import DataLoader, Dataset
@@ -13,6 +14,7 @@ from mllm.dataset.single_image_dataset.link_context import (
 from mllm.registry import DATASETS
 from mllm.utils.rng import ItemRng
 
+EMOJI = Path(__file__).parents[3] / 'data' / 'emoji'
 POLICY = {'type': 'link_context', 'names': 'invented', 'negatives': 0.5}
 
 
@@ -194,3 +196,23 @@ def test_registered_under_the_historical_name(world):
     assert len(source) == 6
     assert source[5]['meta']['label'] == 'Plain 5'
     assert DATASETS.get('LinkContextDataset') is LinkContextDataset
+
+
+@pytest.mark.skipif(not (EMOJI / 'images.zip').is_file(), reason='data/emoji is not there')
+@pytest.mark.parametrize(
+    'cfg',
+    [
+        {'type': 'LinkContextDataset', 'filename': 'train_pairs.jsonl', 'shot': 2, 'distinct_groups': True},
+        {'type': 'LinkContextDataset', 'filename': 'test_pairs.jsonl', 'shot': 2, 'distinct_groups': True},
+        {'type': 'ISEKAIEval2Way', 'filename': 'invented.jsonl', 'shot': 4, 'policy': {'type': 'isekai'}},
+    ],
+    ids=lambda cfg: cfg['filename'],
+)
+def test_shipped_concepts_are_not_told_by_their_art_family(cfg):
+    files = {'filename': str(EMOJI / cfg['filename']), 'image_folder': str(EMOJI / 'images.zip')}
+    source = DATASETS.build({'policy': POLICY, **cfg, **files})
+    assert list(source.problems()) == []
+    for index in range(0, len(source), 11):
+        meta = source.episode(index, ItemRng(0, 0, index)).meta
+        families = {entry['image_path'].split('/')[0] for entry in meta['support']}
+        assert meta['image_path'].split('/')[0] not in families

@@ -1,0 +1,88 @@
+"""A world small enough to train on in seconds: coloured squares in six art families, named, with neighbours."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+ROOT = Path(__file__).parents[1]
+FAMILIES = ('ink', 'oil', 'clay', 'wire', 'sand', 'glass')
+NAMES = ('red fox', 'blue jay', 'lime', 'plum', 'cocoa', 'snow')
+COLOURS = ((200, 30, 30), (30, 60, 210), (60, 200, 40), (120, 20, 130), (110, 70, 30), (240, 240, 240))
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope='session')
+def root() -> Path:
+    """The checkout."""
+    return ROOT
+
+
+@pytest.fixture(scope='session')
+def environment() -> dict[str, str]:
+    """For processes that tests start: one thread each, no progress bars in colour."""
+    return {**os.environ, 'OMP_NUM_THREADS': '1', 'TOKENIZERS_PARALLELISM': 'false', 'TERM': 'dumb'}
+
+
+@pytest.fixture(scope='session')
+def small_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with images and pairs.jsonl: six classes, one image in each of six families."""
+    folder = tmp_path_factory.mktemp('world')
+    rows = []
+    for number, (name, colour) in enumerate(zip(NAMES, COLOURS, strict=True)):
+        for family_number, family in enumerate(FAMILIES):
+            shade = np.clip(np.array(colour) + 6 * family_number, 0, 255).astype(np.uint8)
+            path = folder / 'images' / family / f'{number}.png'
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.broadcast_to(shade, (20, 24, 3)).copy()).save(path)
+        samples = [f'{family}/{number}.png' for family in FAMILIES]
+        neighbours = [[str(n), NAMES[n], f'ink/{n}.png'] for n in range(len(NAMES)) if n != number]
+        rows.append({'class_id': str(number), 'class_name': name, 'samples': samples, 'neighbors': neighbours})
+    (folder / 'pairs.jsonl').write_text(''.join(json.dumps(row) + '\n' for row in rows))
+    return folder
+
+
+@pytest.fixture
+def write_config(small_world: Path, tmp_path: Path) -> Callable[..., Path]:
+    """Writes a run config on the small world; `tail` is Python code after it."""
+
+    def write(tail: str = '') -> Path:
+        path = tmp_path / 'small_run.py'
+        path.write_text(
+            f"""
+_base_ = [{str(ROOT / 'config/_base_/model/tiny_llava.py')!r}, {str(ROOT / 'config/_base_/train/tiny_cpu.py')!r}]
+EPISODES = dict(
+    type='LinkContextDataset',
+    filename={str(small_world / 'pairs.jsonl')!r},
+    image_folder={str(small_world / 'images')!r},
+    distinct_groups=True,
+    shot=1,
+    policy=dict(type='link_context', names='invented', word_length=(2, 2), negatives='easy'),
+)
+data_args = dict(
+    train=dict(EPISODES, episodes_per_class=4),
+    validation=EPISODES,
+    test=EPISODES,
+    multitest=dict(two=dict(cfg=dict(EPISODES, shot=2), compute_metric=dict(type='LinkContextAccuracy'))),
+    compute_metric=dict(type='LinkContextAccuracy'),
+    gen_kwargs=dict(max_new_tokens=4),
+)
+training_args = dict(max_steps=3, per_device_train_batch_size=4, per_device_eval_batch_size=4, logging_steps=1)
+{tail}
+"""
+        )
+        return path
+
+    return write
+
+
+@pytest.fixture
+def read_jsonl() -> Callable[[Path], list[Any]]:
+    return lambda path: [json.loads(line) for line in path.read_text().splitlines()]

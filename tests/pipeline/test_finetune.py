@@ -1,0 +1,73 @@
+"""The whole command as a user types it, on the small world: train, evaluate, continue, and be told what is wrong."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+WriteConfig = Callable[..., Path]
+Launch = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def launch(root: Path, environment: dict[str, str], tmp_path: Path) -> Launch:
+    """Runs the entry script through `accelerate launch` from another folder."""
+
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, '-m', 'accelerate.commands.launch']
+        command += ['--config_file', str(root / 'accelerate_config/default_config.yaml')]
+        command += [str(root / 'mllm/pipeline/finetune.py'), *map(str, arguments)]
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+
+    return run
+
+
+def test_train_and_all_evaluations(launch: Launch, write_config: WriteConfig, tmp_path: Path, read_jsonl: Any):
+    out = tmp_path / 'out'
+    flags = ['--do_eval', '--do_predict', '--eval_strategy', 'steps', '--eval_steps', 2, '--report_to', 'tensorboard']
+    flags += ['--save_strategy', 'steps', '--save_steps', 2, '--load_best_model_at_end']
+    done = launch(write_config(), '--output_dir', out, *flags, '--cfg-options', 'data_args.gen_kwargs.max_new_tokens=3')
+    assert done.returncode == 0, done.stderr[-3000:]
+    for prefix in ('eval', 'test', 'multitest_two'):
+        rows = read_jsonl(out / f'{prefix}_extra_prediction.jsonl')
+        assert [row['index'] for row in rows] == list(range(6))
+        assert json.loads((out / f'{prefix}_results.json').read_text())[f'{prefix}_n'] == 6
+        assert prefix in done.stdout
+    assert (out / 'loss.png').stat().st_size > 5000
+    assert (out / 'checkpoint-2' / 'model.safetensors').is_file()
+    assert list(out.rglob('events.out.tfevents*'))
+    history = json.loads((out / 'trainer_state.json').read_text())['log_history']
+    assert {'loss', 'samples_per_second', 'tokens_per_second', 'data_wait'} <= history[0].keys()
+    assert any('eval_accuracy' in entry for entry in history)
+
+    again = launch(out / 'cfg.py', '--output_dir', tmp_path / 'evaluated', '--do_train', 'false', '--cfg-options',
+                   f'model_args.model_name_or_path={out}')  # fmt: skip
+    assert again.returncode == 0, again.stderr[-3000:]
+    first, second = (read_jsonl(f / 'multitest_two_extra_prediction.jsonl') for f in (out, tmp_path / 'evaluated'))
+    assert [row['score'] for row in first] == [pytest.approx(row['score'], abs=1e-5) for row in second]
+
+
+def test_what_is_wrong_is_told_at_once_and_without_a_traceback(
+    launch: Launch, write_config: WriteConfig, small_world: Path, tmp_path: Path
+):
+    config = write_config("data_args['trian'] = None\nmodel_args = dict(projektor='linear')")
+    done = launch(config, '--output_dir', tmp_path / 'out')
+    assert done.returncode != 0
+    assert "did you mean 'train'" in done.stderr
+    assert "did you mean 'projector'" in done.stderr
+    assert not (tmp_path / 'out').exists()
+
+
+def test_bad_data_stops_the_run_before_its_first_step(launch: Launch, write_config: WriteConfig, tmp_path: Path):
+    missing = tmp_path / 'nowhere.jsonl'
+    done = launch(
+        write_config(), '--output_dir', tmp_path / 'out', '--cfg-options', f'data_args.train.filename={missing}'
+    )
+    assert done.returncode != 0
+    assert str(missing) in done.stderr
+    assert 'data_args.train' in done.stderr
+    assert 'finetune.py", line' not in done.stderr
