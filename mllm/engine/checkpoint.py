@@ -1,94 +1,13 @@
-"""Weights on disk, between runs: saved under the model's live parameter names, loaded strictly.
-
-By default transformers writes the names of older versions, which its own Trainer then does not find when it
-resumes: for LLaVA-type models every weight would be lost with a mere warning.
-"""
+"""What a checkpoint must hold for a run to continue from it exactly."""
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Mapping
 from pathlib import Path
-
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor, nn
-from transformers import PreTrainedModel
-from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 
 from mllm.utils.log import get_logger
 
 logger = get_logger(__name__)
-
-MAX_NAMES = 20
-"""So many names of each kind are listed in an error; more are counted."""
-
-
-def save_weights(model: PreTrainedModel, folder: str, state_dict: dict[str, Tensor] | None = None) -> None:
-    """Write weights, buffers and config to `folder`; `state_dict` where a wrapped model had to gather it."""
-    model.save_pretrained(folder, state_dict=state_dict, save_original_format=False)
-
-
-def load_weights(model: nn.Module, folder: str) -> None:
-    """Load what `save_weights` wrote into a model of the same architecture.
-
-    ValueError that lists missing and unexpected names and wrong shapes. A name may be missing only if the model ties
-    it to one that is there. Nothing is changed unless everything fits.
-    """
-    weights = read_weights(folder)
-    own = model.state_dict()
-    faults = [
-        *listing('missing', missing_names(own, weights)),
-        *listing('unexpected', sorted(weights.keys() - own.keys())),
-        *listing('of another shape', wrong_shapes(own, weights)),
-    ]
-    if faults:
-        raise ValueError(
-            f'the weights in {folder} are not those of this {type(model).__name__}; '
-            f'load them with the model_args they were trained with\n' + '\n'.join(faults)
-        )
-    model.load_state_dict(weights, strict=False)
-
-
-def read_weights(folder: str) -> dict[str, Tensor]:
-    """All tensors of a folder by name, on the CPU, from one safetensors file or from several with an index."""
-    whole, index = Path(folder, SAFE_WEIGHTS_NAME), Path(folder, SAFE_WEIGHTS_INDEX_NAME)
-    if whole.is_file():
-        files = [whole]
-    elif index.is_file():
-        files = [index.with_name(name) for name in sorted(set(json.loads(index.read_text())['weight_map'].values()))]
-    else:
-        raise FileNotFoundError(f'{folder} has neither {SAFE_WEIGHTS_NAME} nor {SAFE_WEIGHTS_INDEX_NAME}')
-    weights: dict[str, Tensor] = {}
-    for file in files:
-        try:
-            weights |= load_file(file)
-        except SafetensorError as error:
-            raise ValueError(f'{file} cannot be read ({error}); it was not written to its end, remove it') from error
-    return weights
-
-
-def missing_names(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> list[str]:
-    """Names of `own` that `weights` gives no value to, neither directly nor through a tied tensor."""
-    given = {own[name].data_ptr() for name in weights if name in own}
-    return [name for name, tensor in own.items() if name not in weights and tensor.data_ptr() not in given]
-
-
-def wrong_shapes(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> list[str]:
-    return [
-        f'{name} {list(tensor.shape)} instead of {list(own[name].shape)}'
-        for name, tensor in weights.items()
-        if name in own and tensor.shape != own[name].shape
-    ]
-
-
-def listing(kind: str, names: list[str]) -> list[str]:
-    """One line of an error, none if there are no names."""
-    if not names:
-        return []
-    more = f', ... ({len(names) - MAX_NAMES} more)' if len(names) > MAX_NAMES else ''
-    return [f'  {len(names)} {kind}: {", ".join(names[:MAX_NAMES])}{more}']
 
 
 def check_resumable(folder: str, world_size: int) -> None:

@@ -30,12 +30,13 @@ from mllm.engine.callbacks import (
     ThroughputCallback,
     plot_history,
 )
-from mllm.engine.checkpoint import check_resumable, load_weights, save_weights
+from mllm.engine.checkpoint import check_resumable
 from mllm.engine.collator import Collator
 from mllm.engine.loss import step_counts, supervised_loss
 from mllm.engine.sampler import EpochSampler
 from mllm.types import Batch, Preprocessor
 from mllm.utils.log import get_logger
+from mllm.utils.weights import load_weights, save_weights
 
 logger = get_logger(__name__)
 

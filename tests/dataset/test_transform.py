@@ -70,14 +70,14 @@ def test_padding_without_target():
     assert Expand2square()(Image.new('RGB', (8, 8)), {'points': [[1, 2]]})[1] == {'boxes': [], 'points': [[1, 2]]}
 
 
-plain = dict(tint=0.0, brightness=0.0)
+PLAIN = {'tint': 0.0, 'brightness': 0.0}
 
 
 @settings(max_examples=60, deadline=None)
 @given(cases(), st.integers(0, 10**6), st.floats(0, 30), st.booleans())
 def test_augmentation_moves_the_box_with_its_pixels(case, index: int, degrees: float, flip: bool):
     width, height, box = case
-    augment = RandomAffine(degrees=degrees, flip=flip, **plain)
+    augment = RandomAffine(degrees=degrees, flip=flip, **PLAIN)
     image, target = augment(picture(*case), {'boxes': [box], 'points': []}, ItemRng(0, 0, index))
     (moved,) = target['boxes']
     assert 0 <= moved[0] < moved[2] <= width
@@ -91,7 +91,7 @@ def test_augmentation_moves_the_box_with_its_pixels(case, index: int, degrees: f
 @given(st.integers(4, 60), st.integers(4, 60), st.integers(0, 10**6))
 def test_augmentation_moves_the_point_with_its_pixel(x: int, y: int, index: int):
     image = picture(64, 64, [x - 2, y - 2, x + 2, y + 2])
-    image, target = RandomAffine(**plain)(image, {'boxes': [], 'points': [[x, y]]}, ItemRng(0, 0, index))
+    image, target = RandomAffine(**PLAIN)(image, {'boxes': [], 'points': [[x, y]]}, ItemRng(0, 0, index))
     ((px, py),) = target['points']
     x0, y0, x1, y1 = red_part(image)
     assert abs((x0 + x1) / 2 - px) <= 1.5
@@ -100,14 +100,14 @@ def test_augmentation_moves_the_point_with_its_pixel(x: int, y: int, index: int)
 
 def test_flipped_boxes_change_sides():
     """Without scale, rotation and shift half of the renderings mirror, and only that."""
-    augment = RandomAffine(views=16, scale=(1, 1), degrees=0, shift=0, **plain)
+    augment = RandomAffine(views=16, scale=(1, 1), degrees=0, shift=0, **PLAIN)
     image, found = picture(40, 20, [2, 3, 12, 15]), set()
     for index in range(40):
         seen, target = augment(image, {'boxes': [[2, 3, 12, 15]], 'points': [[2, 3]]}, ItemRng(0, 0, index))
         assert target['boxes'] == [red_part(seen)]
         found.add((tuple(target['boxes'][0]), tuple(target['points'][0])))
     assert found == {((2, 3, 12, 15), (2, 3)), ((28, 3, 38, 15), (38, 3))}
-    still = RandomAffine(scale=(1, 1), degrees=0, shift=0, flip=False, **plain)
+    still = RandomAffine(scale=(1, 1), degrees=0, shift=0, flip=False, **PLAIN)
     assert still(image, None, ItemRng(0))[0].tobytes() == image.tobytes()
 
 
@@ -153,7 +153,7 @@ def test_evaluation_sees_the_image_itself():
 
 def test_what_the_answer_points_at_stays_in_view():
     """A box or point that a rendering would push out of the image leaves the image as it is."""
-    augment = RandomAffine(shift=0.5, **plain)
+    augment = RandomAffine(shift=0.5, **PLAIN)
     unchanged = 0
     for index in range(100):
         box = [0, 0, 8, 8] if index % 2 else [56, 56, 64, 64]
@@ -189,11 +189,11 @@ def test_an_affine_movement_undone(b: float, d: float, scale: float, c: float, f
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (dict(views=-1), r'views=-1: expected 0 \(no change\) or more'),
-        (dict(scale=(1.2, 0.8)), r'scale=\(1.2, 0.8\)'),
-        (dict(scale=(0, 1)), r'scale=\(0, 1\)'),
-        (dict(degrees=-3), 'degrees=-3: expected 0 to 180'),
-        (dict(tint=20, brightness=2), 'tint=20: expected 0 to 1; brightness=2: expected 0 to 1'),
+        ({'views': -1}, r'views=-1: expected 0 \(no change\) or more'),
+        ({'scale': (1.2, 0.8)}, r'scale=\(1.2, 0.8\)'),
+        ({'scale': (0, 1)}, r'scale=\(0, 1\)'),
+        ({'degrees': -3}, 'degrees=-3: expected 0 to 180'),
+        ({'tint': 20, 'brightness': 2}, 'tint=20: expected 0 to 1; brightness=2: expected 0 to 1'),
     ],
 )
 def test_nonsense_arguments(arguments: dict, message: str):

@@ -219,13 +219,13 @@ def numbers_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize('name', ['InterleaveDataset', 'InterleaveDateset'])
 def test_from_a_config_under_both_spellings(numbers_by_name: None, name: str):
-    part = dict(type='SubSet', cfg=dict(type='Numbers', length=10), portion=0.2, do_shuffle=False)
-    view = DATASETS.build(dict(type=name, cfgs=[part, dict(type='Numbers', length=3, first=50)]))
+    part = {'type': 'SubSet', 'cfg': {'type': 'Numbers', 'length': 10}, 'portion': 0.2, 'do_shuffle': False}
+    view = DATASETS.build({'type': name, 'cfgs': [part, {'type': 'Numbers', 'length': 3, 'first': 50}]})
     assert numbers(view) == [0, 50, 1, 51]
 
 
 def test_all_datasets_that_cannot_be_built_are_named(numbers_by_name: None):
-    cfgs = [dict(type='Number'), Numbers(1), dict(type='SubSet', cfg=Numbers(3), portion=3)]
+    cfgs = [{'type': 'Number'}, Numbers(1), {'type': 'SubSet', 'cfg': Numbers(3), 'portion': 3}]
     with pytest.raises(ValueError) as error:
         ConcatDataset(cfgs)
     first, second = str(error.value).splitlines()

@@ -5,7 +5,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from mllm.engine.checkpoint import check_resumable, load_weights, read_weights, save_weights
+from mllm.engine.checkpoint import check_resumable
+from mllm.utils.weights import load_weights, read_weights, save_weights
 
 
 def state_bytes(model):
