@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from io import StringIO
+from types import MethodType
 
 from rich.console import Console
 from rich.table import Table
 from torch import nn
+from transformers import PreTrainedModel
 
 from mllm.registry import nearest
 
@@ -18,9 +19,10 @@ def apply_freeze(model: nn.Module, freeze: Sequence[str], tune: Sequence[str]) -
     """Parameters that match a pattern of `freeze` do not learn, unless they match one of `tune`.
 
     Patterns are those of a shell (`*`, `?`, `[...]`) over whole parameter names, or a module's name, which means all
-    below it. ValueError that lists the patterns that match nothing, with the nearest names.
+    below it. A tied parameter matches by any of its names. ValueError that lists the patterns that match nothing,
+    with the nearest names.
     """
-    names = [name for name, _ in model.named_parameters()]
+    names = [name for name, _ in model.named_parameters(remove_duplicate=False)]
     modules = [name for name, _ in model.named_modules() if name]
     unmatched = [
         f'{pattern!r} matches no parameter{nearest(pattern, [*modules, *names])}'
@@ -29,31 +31,53 @@ def apply_freeze(model: nn.Module, freeze: Sequence[str], tune: Sequence[str]) -
     ]
     if unmatched:
         raise ValueError('freeze and tune: ' + '; '.join(unmatched))
-    for name, parameter in model.named_parameters():
-        frozen = any(matches(name, pattern) for pattern in freeze)
-        tuned = any(matches(name, pattern) for pattern in tune)
-        parameter.requires_grad_(tuned or not frozen)
+    model.requires_grad_(True)
+    for patterns, learns in ((freeze, False), (tune, True)):
+        for name, parameter in model.named_parameters(remove_duplicate=False):
+            if any(matches(name, pattern) for pattern in patterns):
+                parameter.requires_grad_(learns)
 
 
 def matches(name: str, pattern: str) -> bool:
     return fnmatchcase(name, pattern) or name.startswith(f'{pattern}.')
 
 
-def trainable_table(model: nn.Module) -> str:
-    """A table as text: parameters in all and those that learn, for each part of the model."""
-    total: Counter[str] = Counter()
-    learning: Counter[str] = Counter()
+def is_frozen(module: nn.Module) -> bool:
+    return not any(parameter.requires_grad for parameter in module.parameters())
+
+
+def keep_in_evaluation(module: nn.Module) -> None:
+    """Make `train()` leave a frozen module in evaluation mode: its batch norms would follow the batches."""
+    module.eval()
+    module.train = MethodType(stay, module)  # type: ignore[method-assign]
+
+
+def stay(module: nn.Module, mode: bool = True) -> nn.Module:
+    return module
+
+
+def trainable_rows(model: PreTrainedModel) -> list[tuple[str, int, int]]:
+    """(part, parameters, parameters that learn) for the model's parts; tied parameters count once, as embeddings."""
+    embeddings = {id(parameter) for parameter in model.get_input_embeddings().parameters()}
+    counts: dict[str, list[int]] = {}
     for name, parameter in model.named_parameters():
-        part = '.'.join(name.removeprefix('model.').split('.')[:2])
-        total[part] += parameter.numel()
-        learning[part] += parameter.numel() if parameter.requires_grad else 0
+        part = 'embeddings' if id(parameter) in embeddings else name.removeprefix('model.').split('.')[0]
+        count = counts.setdefault(part, [0, 0])
+        count[0] += parameter.numel()
+        count[1] += parameter.numel() * parameter.requires_grad
+    return [(part, total, learning) for part, (total, learning) in counts.items()]
+
+
+def trainable_table(model: PreTrainedModel) -> str:
+    """`trainable_rows` and their sum as text."""
+    rows = trainable_rows(model)
     table = Table('part', title='trainable parameters', title_justify='left')
     table.add_column('parameters', justify='right')
     table.add_column('trainable', justify='right')
-    for part, count in total.items():
-        table.add_row(part, f'{count:,}', f'{learning[part]:,}')
+    for part, total, learning in rows:
+        table.add_row(part, f'{total:,}', f'{learning:,}')
     table.add_section()
-    table.add_row('all', f'{total.total():,}', f'{learning.total():,}')
+    table.add_row('all', *(f'{sum(column):,}' for column in list(zip(*rows))[1:]))
     text = StringIO()
     Console(file=text, width=100).print(table)
     return text.getvalue()

@@ -16,6 +16,7 @@ if __name__ == '__main__':
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from transformers import set_seed
+from transformers.utils import logging as hf_logging
 
 from mllm.config.config import (
     ConfigError,
@@ -100,6 +101,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         cfg, training_args = prepare_args(list(argv) if argv is not None else None)
         setup_logging(training_args.process_index)
+        # Its bars for reading and writing weights, and its hints about kernels, drown what a run has to say.
+        hf_logging.disable_progress_bar()
+        hf_logging.set_verbosity_error()
         results = run(cfg, training_args)
     except ConfigError as error:
         # Every rank finds the same faults.

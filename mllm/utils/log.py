@@ -20,7 +20,8 @@ def get_logger(name: str) -> logging.Logger:
 @functools.cache
 def console() -> Console:
     """Where tables go: standard output."""
-    return Console(highlight=False)
+    # A table in a log file should not be cut to the 80 columns that rich assumes there.
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 150)
 
 
 def setup_logging(rank: int = 0) -> None:

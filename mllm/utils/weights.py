@@ -57,11 +57,18 @@ def read_weights(folder: str) -> dict[str, Tensor]:
         raise FileNotFoundError(f'{folder} has neither {SAFE_WEIGHTS_NAME} nor {SAFE_WEIGHTS_INDEX_NAME}')
     weights: dict[str, Tensor] = {}
     for file in files:
-        try:
-            weights |= load_file(file)
-        except SafetensorError as error:
-            raise ValueError(f'{file} cannot be read ({error}); it was not written to its end, remove it') from error
+        weights |= read_file(file)
     return weights
+
+
+def read_file(file: str | Path) -> dict[str, Tensor]:
+    """All tensors of one safetensors file by name, on the CPU."""
+    if not Path(file).is_file():
+        raise FileNotFoundError(f'{file} does not exist')
+    try:
+        return load_file(file)
+    except SafetensorError as error:
+        raise ValueError(f'{file} cannot be read ({error}); it was not written to its end, remove it') from error
 
 
 def missing_names(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> list[str]:

@@ -5,8 +5,8 @@
 
 Stages: packages.py (fetch, verify, match) -> concepts.py (select, split) -> render.py (PNG, zip) -> invent.py.
 Files: images.zip with members {family}/{style}/{slug}.png, train_pairs.jsonl, val_pairs.jsonl, test_pairs.jsonl (the
-ImageNet-900 pair format; test also has the context_samples and test_samples of the ImageNet-100 format, split by art
-family) and invented.jsonl (ISEKAI rows). Concepts of the three splits are disjoint and neighbours share the split.
+ImageNet-900 pair format), invented.jsonl and invented_real_name.jsonl (ISEKAI rows). Concepts of the three splits are
+disjoint and neighbours share the split.
 """
 
 import argparse
@@ -81,16 +81,6 @@ def pair_rows(members: list[Concept], ids: dict[str, str], samples: dict[str, li
     return rows
 
 
-def with_roles(row: dict, rng: random.Random) -> dict:
-    """Adds context_samples and test_samples: every other family of the class gives queries, the rest supports."""
-    families = sorted({path.split('/')[0] for path in row['samples']})
-    rng.shuffle(families)
-    query = set(families[: len(families) // 2])
-    context = [path for path in row['samples'] if path.split('/')[0] not in query]
-    test = [path for path in row['samples'] if path.split('/')[0] in query]
-    return row | {'context_samples': context, 'test_samples': test}
-
-
 def build(package_folder: Path, out: Path) -> list[str]:
     """Writes all files of data/emoji into ``out``; returns the lines of the summary."""
     concepts = load_concepts(package_folder)
@@ -99,10 +89,8 @@ def build(package_folder: Path, out: Path) -> list[str]:
     kept = {path for concept in concepts for path in samples[concept.name]}
     members = {path: png for path, png in members.items() if path in kept}
     ids = {concept.name: str(number) for number, concept in enumerate(concepts, start=1)}
-    splits = concepts_stage.split(concepts, SEED)
+    splits = concepts_stage.split(concepts, samples, SEED)
     rows = {name: pair_rows(splits[name], ids, samples, f'{SEED}/{name}') for name in SPLITS}
-    rng = random.Random(f'{SEED}/roles')
-    rows['test'] = [with_roles(row, rng) for row in rows['test']]
     families = {family for family, _ in packages.STYLES}
     recipes, composed = invent.invent(splits['test'], families, SEED)
     subgroups = {concept.name: concept.subgroup for concept in splits['test']}
@@ -111,13 +99,14 @@ def build(package_folder: Path, out: Path) -> list[str]:
     render.write_archive(out / 'images.zip', members | composed)
     for name in SPLITS:
         write_lines(out / f'{name}_pairs.jsonl', rows[name])
-    write_lines(out / 'invented.jsonl', asked)
+    for name, lines in asked.items():
+        write_lines(out / f'{name}.jsonl', lines)
     counts = ', '.join(f'{len(rows[name])} {name}' for name in SPLITS)
     size = sum(path.stat().st_size for path in out.iterdir()) / 1e6
     return [
         *(f'left out: {line}' for line in dropped),
         f'{len(concepts)} concepts ({counts}), {len(members)} pictures of {render.SIZE} pixels',
-        f'{len(recipes)} invented concepts, {len(composed)} pictures, {len(asked)} questions',
+        f'{len(recipes)} invented concepts, {len(composed)} pictures, {sum(map(len, asked.values()))} questions',
         f'{size:.2f} MB in {out}',
     ]
 
@@ -130,7 +119,7 @@ def write_lines(path: Path, rows: list[dict]) -> None:
 def differences(built: Path, shipped: Path) -> list[str]:
     """One line per file, row or picture of ``shipped`` that is not as in ``built``."""
     found = []
-    for name in [f'{split}_pairs.jsonl' for split in SPLITS] + ['invented.jsonl']:
+    for name in [f'{split}_pairs.jsonl' for split in SPLITS] + [f'{kind}.jsonl' for kind in invent.KINDS]:
         if not (shipped / name).is_file():
             found.append(f'{name}: missing')
         elif (shipped / name).read_text() != (built / name).read_text():

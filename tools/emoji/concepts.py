@@ -8,7 +8,7 @@ style is black and white) or after a mirror image these would be the same pictur
 import random
 import re
 import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 
 from packages import Entry, Style
@@ -16,12 +16,28 @@ from packages import Entry, Style
 MIN_FAMILIES = 3
 MAX_NAME = 24
 SPLIT_SIZES = {'test': 200, 'val': 100}
-MAX_NEIGHBORS = 8
+MAX_NEIGHBORS = 6
+MIN_SUPPORTS = 4
 
 _DROPPED_GROUPS = {'flags', 'component'}
 _DROPPED_SUBGROUPS = frozenset(
-    'family arrow zodiac av-symbol gender math punctuation currency keycap alphanum geometric transport-sign skin-tone '
-    'hair-style person-symbol'.split()
+    [
+        'family',
+        'arrow',
+        'zodiac',
+        'av-symbol',
+        'gender',
+        'math',
+        'punctuation',
+        'currency',
+        'keycap',
+        'alphanum',
+        'geometric',
+        'transport-sign',
+        'skin-tone',
+        'hair-style',
+        'person-symbol',
+    ]
 )
 _DROPPED_LABELS = re.compile(
     r'o.clock|-thirty|facing right|^(man|men|woman|women)[ :]|^person: |\bdeaf (man|woman)|'
@@ -44,10 +60,11 @@ class Concept:
     subgroup: str
     art: dict[Style, str]
 
-    @property
-    def families(self) -> set[str]:
-        """Art families that drew it."""
-        return {family for family, _ in self.art}
+
+def can_be_asked(samples: list[str]) -> bool:
+    """Whether a query of any family leaves MIN_SUPPORTS pictures of other families (paths begin with the family)."""
+    families = Counter(path.split('/')[0] for path in samples)
+    return families.total() - max(families.values()) >= MIN_SUPPORTS
 
 
 def plain_name(label: str) -> str | None:
@@ -79,15 +96,17 @@ def select(entries: list[Entry], art: dict[str, dict[Style, str]]) -> list[Conce
     return concepts
 
 
-def split(concepts: list[Concept], seed: int) -> dict[str, list[Concept]]:
+def split(concepts: list[Concept], samples: dict[str, list[str]], seed: int) -> dict[str, list[Concept]]:
     """Disjoint ``train``, ``val`` and ``test``, each with about its share of every CLDR subgroup.
 
-    The concepts of all subgroups, shuffled inside each, form one line; test and val take evenly spaced places of it.
+    The concepts of all subgroups that can be asked about, shuffled inside each, form one line; test and val take evenly
+    spaced places of it. What is left, and concepts with too few pictures to be asked about, is train.
     """
     rng = random.Random(seed)
     by_subgroup = defaultdict(list)
     for concept in concepts:
-        by_subgroup[concept.subgroup].append(concept)
+        if can_be_asked(samples[concept.name]):
+            by_subgroup[concept.subgroup].append(concept)
     line = []
     for members in by_subgroup.values():
         rng.shuffle(members)
@@ -97,7 +116,8 @@ def split(concepts: list[Concept], seed: int) -> dict[str, list[Concept]]:
         places = {round((i + 0.5) * len(line) / size - 0.5) for i in range(size)}
         splits[name] = [concept for place, concept in enumerate(line) if place in places]
         line = [concept for place, concept in enumerate(line) if place not in places]
-    splits['train'] = line
+    asked = {concept.name for members in splits.values() for concept in members}
+    splits['train'] = [concept for concept in concepts if concept.name not in asked]
     order = {concept.name: place for place, concept in enumerate(concepts)}
     return {name: sorted(members, key=lambda c: order[c.name]) for name, members in splits.items()}
 

@@ -6,10 +6,10 @@ and B, and in each family VARIANTS times with the part slightly moved and scaled
 what it is to an ordinary one. Its label is a random word of four consonants, which no English word is spelt like.
 
 Every question comes as two rows with the same supports: one query of the invented (positive) class, one of the other
-class, so the right answer is balanced. The other class is, in turn, another invented concept (its word as label) or an
-ordinary test emoji (its real name) that shares no CLDR subgroup with A or B: the question is whether the link of picture
-and word was learnt, not whether a part can be told apart from its whole. Supports never come from the query's family, and
-the first four of each list come from four different families.
+class, so the right answer is balanced. The other class is another invented concept (its word as label; invented.jsonl)
+or an ordinary test emoji (its real name; invented_real_name.jsonl) that shares no CLDR subgroup with A or B: the
+question is whether the link of picture and word was learnt, not whether a part can be told apart from its whole. Supports
+never come from the query's family, and those of each list come from four different families.
 """
 
 import random
@@ -25,7 +25,8 @@ from PIL import Image
 
 COUNT = 48
 VARIANTS = 2
-LIST_LENGTH = 5
+LIST_LENGTH = 4
+KINDS = ('invented', 'invented_real_name')
 _GROUPS = {'animals-nature', 'food-drink', 'travel-places', 'activities', 'objects'}
 _WORD_LETTERS = 'bcdfghjklmnpqrstvwxz'
 _HUES = (70, 110, 150, 190, 230, 270, 310)  # degrees; as many as have no divisor in common with the layouts
@@ -163,36 +164,44 @@ def _recoloured(image: Image.Image, degrees: int) -> Image.Image:
     return result
 
 
-def questions(recipes: list[Recipe], test: list[dict], subgroups: dict[str, str], seed: int) -> list[dict]:
-    """ISEKAI rows, two per recipe and art family (see the module's docstring). ``test`` rows are in pair format."""
+def questions(recipes: list[Recipe], test: list[dict], subgroups: dict[str, str], seed: int) -> dict[str, list[dict]]:
+    """ISEKAI rows of each of KINDS, two per recipe and art family (see the module's docstring).
+
+    ``test`` rows are in pair format. Contrast classes are taken in turn, so that all are used about equally often.
+    """
     rng = random.Random(seed)
     families = sorted(recipes[0].images)
     plain = [(row['class_name'], _by_family(row['samples'])) for row in test]
     plain = [(name, images) for name, images in plain if set(images) == set(families)]
-    rows, asked = [], Counter()
-    for index, recipe in enumerate(recipes):
+    rows: dict[str, list[dict]] = {kind: [] for kind in KINDS}
+    asked = Counter()
+    for recipe in recipes:
         own = {recipe.body.subgroup, recipe.part.subgroup}
-        relatives = [(name, images) for name, images in plain if subgroups[name] not in own]
         others = [(other.word, other.images) for other in recipes if _differs(other, recipe)]
-        for number, family in enumerate(families):
-            choices = others if (index + number) % 2 == 0 else relatives
-            fewest = min(asked[name] for name, _ in choices)
-            name, images = rng.choice([choice for choice in choices if asked[choice[0]] == fewest])
-            asked[name] += 1
-            sides = [(recipe.word, recipe.images), (name, images)]
-            supports = [_support(side[1], family, rng) for side in sides]
-            rows += [
-                {
-                    'image_name': rng.choice(side[1][family]),
-                    'positive_list': supports[0],
-                    'negative_list': supports[1],
-                    'positive_promt': recipe.word,
-                    'negative_promt': name,
-                    'label_name': side[0],
-                }
-                for side in sides
-            ]
+        relatives = [(name, images) for name, images in plain if subgroups[name] not in own]
+        for family in families:
+            for kind, choices in zip(KINDS, (others, relatives), strict=True):
+                fewest = min(asked[name] for name, _ in choices)
+                contrast = rng.choice([choice for choice in choices if asked[choice[0]] == fewest])
+                asked[contrast[0]] += 1
+                rows[kind] += _rows((recipe.word, recipe.images), contrast, family, rng)
     return rows
+
+
+def _rows(positive: tuple, negative: tuple, family: str, rng: random.Random) -> list[dict]:
+    """Two ISEKAI rows with the same supports, one asking about each side (name, images by family)."""
+    supports = [_support(images, family, rng) for _, images in (positive, negative)]
+    return [
+        {
+            'image_name': rng.choice(images[family]),
+            'positive_list': supports[0],
+            'negative_list': supports[1],
+            'positive_promt': positive[0],
+            'negative_promt': negative[0],
+            'label_name': name,
+        }
+        for name, images in (positive, negative)
+    ]
 
 
 def _differs(one: Recipe, other: Recipe) -> bool:

@@ -5,22 +5,23 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import nn
 from transformers import (
-    AutoConfig,
     AutoModel,
     AutoModelForCausalLM,
     LlavaConfig,
     LlavaForConditionalGeneration,
     PreTrainedConfig,
+    PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.initialization import no_init_weights
 
+from mllm.models.hub import check_complete, loading, part_config
 from mllm.models.llava.arguments import LlavaArguments
 from mllm.models.llava.decoder_init import open_gates_
 from mllm.models.llava.projector import build_projector
-from mllm.utils.weights import load_weights, wrong_shapes
+from mllm.utils.weights import load_weights, read_file, wrong_shapes
 
 PROJECTOR_FIELD = 'mllm_projector'
 """Field of a saved config.json: which projector to rebuild. Plain Hugging Face models do not have it."""
@@ -29,7 +30,8 @@ PROJECTOR_FIELD = 'mllm_projector'
 def describe(args: LlavaArguments, tokenizer: PreTrainedTokenizerBase) -> LlavaConfig:
     """The whole model's config: that of the folder, or one made of the parts'."""
     if args.model_name_or_path is not None:
-        return LlavaConfig.from_pretrained(args.model_name_or_path)
+        with loading('model_name_or_path', args.model_name_or_path):
+            return LlavaConfig.from_pretrained(args.model_name_or_path)
     text = text_config(args.llm, tokenizer)
     config = LlavaConfig(
         vision_config=vision_config(args.vision_tower),
@@ -46,22 +48,19 @@ def describe(args: LlavaArguments, tokenizer: PreTrainedTokenizerBase) -> LlavaC
 def text_config(llm: Any, tokenizer: PreTrainedTokenizerBase) -> PreTrainedConfig:
     """The language model's config from a path, or from a dict; then its special ids and size are the tokenizer's."""
     if isinstance(llm, str):
-        return AutoConfig.from_pretrained(llm)
+        return part_config('llm', llm)
     ids = {name: getattr(tokenizer, name) for name in ('pad_token_id', 'bos_token_id', 'eos_token_id')}
-    return AutoConfig.for_model(**{'vocab_size': len(tokenizer), **ids, **llm})
+    return part_config('llm', {'vocab_size': len(tokenizer), **ids, **llm})
 
 
 def vision_config(vision_tower: Any) -> PreTrainedConfig:
     """The image encoder's config from a path or a dict; a CLIP-like checkpoint holds a text encoder's too."""
-    if isinstance(vision_tower, str):
-        config = AutoConfig.from_pretrained(vision_tower)
-        config = getattr(config, 'vision_config', config)
-    else:
-        config = AutoConfig.for_model(**vision_tower)
+    config = part_config('vision_tower', vision_tower)
+    config = getattr(config, 'vision_config', config)
     if getattr(config, 'hidden_size', None) is None:
         raise ValueError(
-            f"the vision tower's config ({config.model_type}) has no hidden_size; add the number of channels of its "
-            'last layer under that name'
+            f'model_args.vision_tower: the config of this {config.model_type} has no hidden_size; add the number of '
+            'channels of its last layer under that name'
         )
     return config
 
@@ -71,11 +70,11 @@ def tokens_per_image(config: LlavaConfig, side: int) -> int:
     projector = getattr(config, PROJECTOR_FIELD, {})
     if projector.get('name') == 'pool':
         return projector.get('num_tokens', 1)
-    layer = config.vision_feature_layer
+    layers = config.vision_feature_layer
     with torch.device('meta'), torch.no_grad():
         tower = AutoModel.from_config(config.vision_config).eval()
         outputs = tower(torch.zeros(1, 3, side, side), output_hidden_states=True, return_dict=True)
-    features = outputs.hidden_states[layer]
+    features = outputs.hidden_states[layers if isinstance(layers, int) else layers[0]]
     if features.ndim == 4:
         return features.shape[2] * features.shape[3]
     return features.shape[1] - int(config.vision_feature_select_strategy == 'default')
@@ -83,51 +82,59 @@ def tokens_per_image(config: LlavaConfig, side: int) -> int:
 
 def from_parts(args: LlavaArguments, config: LlavaConfig) -> LlavaForConditionalGeneration:
     """A new model: tower and language model with their own weights if they are paths, the rest drawn."""
-    model = empty_model(args, config)
-    if isinstance(args.vision_tower, str):
-        tower, info = type(model.model.vision_tower).from_pretrained(
-            args.vision_tower, dtype=model.dtype, output_loading_info=True
-        )
-        check_complete(info, args.vision_tower)
-        model.model.vision_tower = tower
-    if isinstance(args.llm, str):
-        decoder, info = AutoModelForCausalLM.from_pretrained(
-            args.llm, dtype=model.dtype, attn_implementation=args.attn_implementation, output_loading_info=True
-        )
-        check_complete(info, args.llm)
-        model.model.language_model = decoder.get_decoder()
-        model.lm_head = decoder.lm_head
+    options: dict[str, Any] = {'dtype': getattr(torch, args.dtype), 'attn_implementation': args.attn_implementation}
+    # Only the frame: every part that holds weights is put in below, so nothing is drawn or held twice.
+    with torch.device('meta'):
+        model = LlavaForConditionalGeneration._from_config(config, **options)
+    tower = make_part(AutoModel, type(model.model.vision_tower), 'vision_tower', args, config.vision_config, options)
+    decoder = make_part(AutoModelForCausalLM, AutoModelForCausalLM, 'llm', args, config.text_config, options)
     if args.decoder_init == 'open_gates':
-        open_gates_(model.model.language_model)
+        open_gates_(decoder)
+    model.model.vision_tower = tower
+    model.model.language_model = decoder.get_decoder()
+    model.lm_head = decoder.get_output_embeddings()
+    model.model.multi_modal_projector = make_projector(config).to(options['dtype'])
     if args.pretrain_mm_mlp_adapter is not None:
         load_projector(model.model.multi_modal_projector, args.pretrain_mm_mlp_adapter)
+    model.tie_weights()
+    return model.eval()
+
+
+def make_part(
+    drawn: Any, loaded: Any, key: str, args: LlavaArguments, config: PreTrainedConfig, options: dict[str, Any]
+) -> PreTrainedModel:
+    """Tower or language model: with the weights of the path in `model_args[key]`, or drawn if that is a dict."""
+    path = getattr(args, key)
+    if not isinstance(path, str):
+        return drawn.from_config(config, **options)
+    with loading(key, path):
+        model, info = loaded.from_pretrained(path, config=config, output_loading_info=True, **options)
+    check_complete(info, path)
     return model
 
 
 def from_folder(args: LlavaArguments, config: LlavaConfig) -> LlavaForConditionalGeneration:
     """A saved model: ours strictly, under live names; a plain Hugging Face one as that library reads it."""
     folder = str(args.model_name_or_path)
+    options: dict[str, Any] = {'dtype': getattr(torch, args.dtype), 'attn_implementation': args.attn_implementation}
     if getattr(config, PROJECTOR_FIELD, None) is not None:
-        model = empty_model(args, config)
+        with no_init_weights():
+            model = LlavaForConditionalGeneration._from_config(config, **options)
+        model.model.multi_modal_projector = make_projector(config).to(options['dtype'])
         load_weights(model, folder)
-        return model
-    model, info = LlavaForConditionalGeneration.from_pretrained(
-        folder, dtype=args.dtype, attn_implementation=args.attn_implementation, output_loading_info=True
-    )
+        return model.eval()
+    with loading('model_name_or_path', folder):
+        model, info = LlavaForConditionalGeneration.from_pretrained(folder, output_loading_info=True, **options)
     check_complete(info, folder)
     return model
 
 
-def empty_model(args: LlavaArguments, config: LlavaConfig) -> LlavaForConditionalGeneration:
-    """The model with drawn weights and the projector its config names."""
-    dtype = getattr(torch, args.dtype)
-    model = LlavaForConditionalGeneration._from_config(
-        config, dtype=dtype, attn_implementation=args.attn_implementation
-    )
+def make_projector(config: LlavaConfig) -> nn.Module:
+    """The projector that a config of ours names, with drawn weights."""
     projector = dict(getattr(config, PROJECTOR_FIELD))
-    widths = config.vision_config.hidden_size, config.text_config.hidden_size
-    model.model.multi_modal_projector = build_projector(projector.pop('name'), *widths, **projector).to(dtype)
-    return model
+    return build_projector(
+        projector.pop('name'), config.vision_config.hidden_size, config.text_config.hidden_size, **projector
+    )
 
 
 def load_projector(projector: nn.Module, path: str) -> None:
@@ -138,21 +145,14 @@ def load_projector(projector: nn.Module, path: str) -> None:
     own = projector.state_dict()
     weights = {}
     unknown = []
-    for name, tensor in load_file(path).items():
+    for name, tensor in read_file(path).items():
         matching = [key for key in own if key == name or key.endswith(f'.{name}')]
         if len(matching) != 1:
             unknown.append(name)
         else:
             weights[matching[0]] = tensor
-    faults = [f'the projector has no {", ".join(unknown)}'] if unknown else []
+    faults = [f'the projector has no {", ".join(unknown)}; it has {", ".join(own)}'] if unknown else []
     faults += wrong_shapes(own, weights)
     if faults:
-        raise ValueError(f'pretrain_mm_mlp_adapter {path}: ' + '; '.join(faults))
+        raise ValueError(f'model_args.pretrain_mm_mlp_adapter={path!r}: ' + '; '.join(faults))
     projector.load_state_dict({**own, **weights})
-
-
-def check_complete(info: dict[str, Any], folder: str) -> None:
-    """ValueError if weights of a part are missing in its folder."""
-    faults = [*info.get('missing_keys', []), *info.get('mismatched_keys', [])]
-    if faults:
-        raise ValueError(f'{folder} lacks weights: {", ".join(map(str, sorted(faults)[:20]))}')

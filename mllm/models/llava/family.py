@@ -5,20 +5,21 @@ Any number of images per sequence: each stands as a run of image tokens that its
 
 from __future__ import annotations
 
-from transformers import AutoTokenizer, LlavaConfig, LlavaForConditionalGeneration, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, LlavaForConditionalGeneration, PreTrainedTokenizerBase
 
 from mllm.conversation.episode_template import build_episode_template
 from mllm.models.family import Family
-from mllm.models.freeze import apply_freeze
+from mllm.models.freeze import apply_freeze, is_frozen, keep_in_evaluation
+from mllm.models.hub import loading
 from mllm.models.llava.arguments import LlavaArguments
 from mllm.models.llava.build import describe, from_folder, from_parts, tokens_per_image
-from mllm.models.llava.feature_cache import cache_features, keep_in_evaluation
+from mllm.models.llava.feature_cache import cache_features
 from mllm.models.llava.images import ImageEncoder, collate_images, load_image_processor
+from mllm.models.llava.text_only import run_tower_without_images
 from mllm.models.tokens import add_tokens, fit_embeddings
 from mllm.registry import FORMATTERS, MODELS, TRANSFORMS
-from mllm.types import Preprocessor
+from mllm.types import IMAGE_PLACEHOLDER, Preprocessor
 
-IMAGE_TOKEN = '<image>'
 PATCH_TOKEN = '<im_patch>'
 START_TOKEN, END_TOKEN = '<im_start>', '<im_end>'
 
@@ -30,10 +31,11 @@ class LlavaFamily(Family[LlavaArguments]):
     arguments = LlavaArguments
 
     def preprocessor(self, args: LlavaArguments) -> Preprocessor:
-        tokenizer = AutoTokenizer.from_pretrained(args.tokenizer_path)
+        with loading('tokenizer', args.tokenizer_path):
+            tokenizer = AutoTokenizer.from_pretrained(args.tokenizer_path, model_max_length=args.model_max_length)
         formatter = FORMATTERS.build(args.target_processor['boxes'])
         marks = [START_TOKEN, END_TOKEN] if args.mm_use_im_start_end else []
-        add_tokens(tokenizer, [IMAGE_TOKEN, PATCH_TOKEN, *marks, *formatter.special_tokens()])
+        add_tokens(tokenizer, [IMAGE_PLACEHOLDER, PATCH_TOKEN, *marks, *formatter.special_tokens()])
         transform = args.conv_args.get('transforms')
         return Preprocessor(
             tokenizer=tokenizer,
@@ -42,39 +44,41 @@ class LlavaFamily(Family[LlavaArguments]):
             transform=TRANSFORMS.build(transform) if transform else None,
             encode_images=image_encoder(args, tokenizer),
             collate_images=collate_images,
-            image_token_id=tokenizer.convert_tokens_to_ids(IMAGE_TOKEN),
+            image_token_id=tokenizer.convert_tokens_to_ids(IMAGE_PLACEHOLDER),
             max_length=args.model_max_length,
         )
 
     def model(self, args: LlavaArguments, preprocessor: Preprocessor) -> LlavaForConditionalGeneration:
         tokenizer = preprocessor.tokenizer
-        config = describe(args, tokenizer)
-        model = from_parts(args, config) if args.model_name_or_path is None else from_folder(args, config)
+        build = from_parts if args.model_name_or_path is None else from_folder
+        model = build(args, describe(args, tokenizer))
         fit_embeddings(model, len(tokenizer))
-        config.image_token_id = preprocessor.image_token_id
+        model.config.image_token_id = preprocessor.image_token_id
         model.generation_config.update(
             pad_token_id=tokenizer.pad_token_id,
             bos_token_id=tokenizer.bos_token_id,
             eos_token_id=tokenizer.eos_token_id,
         )
-        apply_freeze(model, args.freeze, args.tune)
+        apply_freeze(model, *args.patterns())
         tower = model.model.vision_tower
-        if not any(parameter.requires_grad for parameter in tower.parameters()):
+        if is_frozen(tower):
             keep_in_evaluation(tower)
         if args.feature_cache is not None:
-            cache_features(tower, config.vision_feature_layer, args.feature_cache)
+            cache_features(tower, model.config.vision_feature_layer, args.feature_cache)
+        run_tower_without_images(model.model, preprocessor.encode_images.side)
         return model
 
 
 def image_encoder(args: LlavaArguments, tokenizer: PreTrainedTokenizerBase) -> ImageEncoder:
     """What turns images into pixels and runs of ids; it needs the shapes of the model, not its weights."""
-    processor = load_image_processor(args)
-    config: LlavaConfig = describe(args, tokenizer)
-    count = tokens_per_image(config, processor.crop_size['height'])
+    encoder = ImageEncoder(load_image_processor(args))
+    count = tokens_per_image(describe(args, tokenizer), encoder.side)
 
     def run(token: str) -> list[int]:
         tokens = [token] * count
         marked = [START_TOKEN, *tokens, END_TOKEN] if args.mm_use_im_start_end else tokens
         return tokenizer.convert_tokens_to_ids(marked)
 
-    return ImageEncoder(processor, run(IMAGE_TOKEN), run(PATCH_TOKEN) if args.image_splice == 'last_only' else None)
+    encoder.run = run(IMAGE_PLACEHOLDER)
+    encoder.plain_run = run(PATCH_TOKEN) if args.image_splice == 'last_only' else None
+    return encoder

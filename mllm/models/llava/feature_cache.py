@@ -9,15 +9,22 @@ bits whatever batch it came in: a resumed run must not differ from an undisturbe
 from __future__ import annotations
 
 import hashlib
+import json
+import uuid
 from collections import OrderedDict
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from safetensors.torch import save_file
+from torch import Tensor
+from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+from mllm.models.freeze import is_frozen
+from mllm.utils.weights import read_file
 
 CHUNK = 32
 """Images per pass through the tower."""
@@ -42,7 +49,7 @@ class FeatureStore:
         path = self.path(key)
         if path is None or not path.is_file():
             return None
-        return self.remember(key, load_file(path)['features'])
+        return self.remember(key, read_file(path)['features'])
 
     def put(self, key: str, features: Tensor) -> None:
         self.remember(key, features)
@@ -50,7 +57,7 @@ class FeatureStore:
         if path is not None and not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
             # Several ranks may write the same features; the rename makes each file whole.
-            part = path.with_suffix(f'.{torch.initial_seed()}.{id(self)}.part')
+            part = path.with_suffix(f'.{uuid.uuid4().hex}.part')
             save_file({'features': features}, part)
             part.replace(path)
 
@@ -69,22 +76,29 @@ class FeatureStore:
 class CachedTower:
     """Stands in for a frozen tower's `forward`; counts `hits` and `misses` in images."""
 
-    def __init__(self, tower: nn.Module, layer: int, store: FeatureStore) -> None:
+    def __init__(self, tower: PreTrainedModel, layer: int, where: str) -> None:
+        self.tower = tower
         self.tower_forward = tower.forward
         self.layer = layer
-        self.store = store
+        self.where = where
         self.hits = 0
         self.misses = 0
 
+    @cached_property
+    def store(self) -> FeatureStore:
+        """Made at the first image: until then a checkpoint may still be loaded into the tower."""
+        return FeatureStore(None if self.where == 'memory' else Path(self.where) / fingerprint(self.tower, self.layer))
+
     def __call__(self, pixel_values: Tensor, **kwargs: Any) -> BaseModelOutputWithPooling:
-        keys = [content_key(image) for image in pixel_values]
-        found = {key: self.store.get(key) for key in dict.fromkeys(keys)}
+        keys = [content_key(image) for image in pixel_values.detach().to('cpu', torch.float32)]
+        first = {key: keys.index(key) for key in keys}
+        found = {key: self.store.get(key) for key in first}
         missing = [key for key, features in found.items() if features is None]
         self.misses += len(missing)
         self.hits += len(keys) - len(missing)
         for start in range(0, len(missing), CHUNK):
             chunk = missing[start : start + CHUNK]
-            images = torch.stack([pixel_values[keys.index(key)] for key in chunk])
+            images = pixel_values[[first[key] for key in chunk]]
             for key, features in zip(chunk, self.compute(images, kwargs), strict=True):
                 found[key] = features
                 self.store.put(key, features)
@@ -94,44 +108,46 @@ class CachedTower:
 
     @torch.no_grad()
     def compute(self, images: Tensor, kwargs: dict[str, Any]) -> Sequence[Tensor]:
-        """Features of at most `CHUNK` images, each with memory of its own."""
+        """Features of at most `CHUNK` images, each with memory of its own.
+
+        In the tower's own precision whatever the run's: other runs may read them.
+        """
         padding = images.new_zeros((CHUNK - len(images), *images.shape[1:]))
-        outputs = self.tower_forward(torch.cat([images, padding]), **kwargs)
+        with torch.autocast(images.device.type, enabled=False):
+            outputs = self.tower_forward(torch.cat([images, padding]).to(self.tower.dtype), **kwargs)
         features = outputs.hidden_states[self.layer]
-        return [row.clone().cpu() for row in features[: len(images)]]
+        return [row.clone() for row in features[: len(images)].cpu()]
 
 
 def content_key(image: Tensor) -> str:
-    """A name for the pixels of an image [3, H, W]."""
-    data = image.detach().to('cpu', torch.float32).contiguous().numpy().tobytes()
+    """A name for the pixels of an image, float32 [3, H, W] on the CPU."""
+    data = image.contiguous().numpy().tobytes()
     return hashlib.blake2b(data + str(tuple(image.shape)).encode(), digest_size=16).hexdigest()
 
 
-def fingerprint(tower: nn.Module, layer: int) -> str:
-    """A name for a tower's weights and the layer that is read: features of other weights must not be found."""
-    digest = hashlib.blake2b(f'layer {layer}'.encode(), digest_size=16)
+def fingerprint(tower: PreTrainedModel, layer: int) -> str:
+    """A name for a tower's shape and weights and the layer that is read: others' features must not be found."""
+    config = {key: value for key, value in tower.config.to_dict().items() if key != '_name_or_path'}
+    digest = hashlib.blake2b(json.dumps([layer, config], sort_keys=True, default=str).encode(), digest_size=16)
     for name, tensor in sorted(tower.state_dict().items()):
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 
-def cache_features(tower: nn.Module, layer: int, where: str) -> CachedTower:
+def cache_features(tower: PreTrainedModel, layer: int | list[int], where: str) -> CachedTower:
     """Replace the `forward` of a frozen tower by one with a cache: 'memory', or a folder.
 
-    Names in the state dict do not change. The tower stays in evaluation mode: `model.train()` would
-    otherwise have batch norms follow the batches.
+    Names in the state dict do not change. ValueError if the tower learns, or if several of its layers are read.
     """
-    learning = [name for name, parameter in tower.named_parameters() if parameter.requires_grad]
-    if learning:
-        raise ValueError(f'feature_cache={where!r}, but the vision tower learns ({learning[0]}, ...); freeze it')
-    store = FeatureStore(None if where == 'memory' else Path(where) / fingerprint(tower, layer))
-    cached = CachedTower(tower, layer, store)
+    if not is_frozen(tower):
+        raise ValueError(
+            f'model_args.feature_cache={where!r}, but the vision tower learns; freeze all of it or leave this out'
+        )
+    if not isinstance(layer, int):
+        raise ValueError(
+            f'model_args.feature_cache={where!r} keeps one layer, and this model reads {layer}; leave it out'
+        )
+    cached = CachedTower(tower, layer, where)
     tower.forward = cached  # type: ignore[method-assign]
     return cached
-
-
-def keep_in_evaluation(tower: nn.Module) -> None:
-    """Make `train()` leave the tower in evaluation mode."""
-    tower.eval()
-    tower.train = lambda mode=True: tower  # type: ignore[method-assign]

@@ -3,35 +3,71 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from transformers import CLIPImageProcessorPil
+from transformers import AutoImageProcessor, CLIPImageProcessorPil
 
+from mllm.models.hub import loading
 from mllm.models.llava.arguments import LlavaArguments
 
 
-@dataclass(frozen=True)
 class ImageEncoder:
     """`encode_images` of the family's `Preprocessor`.
 
+    side        images become squares of so many pixels
     run         ids of an image that reaches the language model
     plain_run   ids of one that does not, under image_splice='last_only': only the last image of a sequence does
     """
 
-    processor: Any
-    run: list[int]
-    plain_run: list[int] | None = None
+    def __init__(self, processor: Any, run: Sequence[int] = (), plain_run: Sequence[int] | None = None) -> None:
+        self.processor = processor
+        self.run = run
+        self.plain_run = plain_run
+        self.side = int(self.process([Image.new('RGB', (8, 8))]).shape[-1])
+        self.values = byte_values(processor) if makes_squares(processor, self.side) else None
 
     def __call__(self, images: Sequence[Image.Image]) -> tuple[Tensor, list[list[int]]]:
-        """n images -> pixels [n, 3, H, W] (of the last one alone under 'last_only') and n runs of ids."""
+        """n > 0 images -> pixels [n, 3, side, side] (of the last one alone under 'last_only') and n runs of ids."""
         shown = images if self.plain_run is None else images[-1:]
-        pixels = self.processor(list(shown), return_tensors='pt')['pixel_values']
-        hidden = [self.plain_run] * (len(images) - len(shown)) if self.plain_run else []
-        return pixels, [list(run) for run in (*hidden, *[self.run] * len(shown))]
+        hidden = [list(self.plain_run or ())] * (len(images) - len(shown))
+        return self.pixels(shown), [*hidden, *([list(self.run)] * len(shown))]
+
+    def pixels(self, images: Sequence[Image.Image]) -> Tensor:
+        """Images -> float32 [n, 3, side, side], as the processor makes them."""
+        if self.values is None or any(image.width != image.height or image.mode != 'RGB' for image in images):
+            return self.process(images)
+        size = self.side, self.side
+        squares = [image if image.size == size else image.resize(size, self.processor.resample) for image in images]
+        channels = np.moveaxis(np.stack([np.asarray(square) for square in squares]), -1, 1)
+        return torch.from_numpy(np.stack([values[channels[:, c]] for c, values in enumerate(self.values)], axis=1))
+
+    def process(self, images: Sequence[Image.Image]) -> Tensor:
+        return self.processor(list(images), return_tensors='pt')['pixel_values']
+
+
+def makes_squares(processor: Any, side: int) -> bool:
+    """Whether all the processor does to a square RGB image is to resize it to `side` and to normalise its values."""
+    return (
+        isinstance(processor, CLIPImageProcessorPil)
+        and bool(processor.do_resize)
+        and processor.size.shortest_edge == side
+        and (not processor.do_center_crop or processor.crop_size.height == processor.crop_size.width == side)
+    )
+
+
+def byte_values(processor: Any) -> np.ndarray:
+    """What the processor makes of each byte in each channel, float32 [3, 256].
+
+    The processor takes 0.2 to 0.4 ms for an image of 32 x 32 pixels, most of it not for its pixels; an episode has
+    up to a dozen. Looked up in a table the same values come ten times faster.
+    """
+    ramp = Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16)).convert('RGB')
+    pixels = processor([ramp], do_resize=False, do_center_crop=False, return_tensors='np')['pixel_values']
+    return np.asarray(pixels, dtype=np.float32).reshape(3, 256)
 
 
 def collate_images(images: Sequence[Tensor | None]) -> dict[str, Tensor]:
@@ -41,11 +77,11 @@ def collate_images(images: Sequence[Tensor | None]) -> dict[str, Tensor]:
 
 
 def load_image_processor(args: LlavaArguments) -> Any:
-    """The tower's own image processor; one to squares of `image_size` with pixels -1..1 where the tower is drawn."""
-    folder = args.vision_tower if isinstance(args.vision_tower, str) else None
-    if args.vision_tower is None:
-        folder = args.model_name_or_path
-    if folder is not None:
-        return CLIPImageProcessorPil.from_pretrained(folder)
+    """The tower's own image processor; one to squares of `image_size` with pixels -1..1 where there is none."""
+    key = 'vision_tower' if isinstance(args.vision_tower, str) else 'model_name_or_path'
+    folder = getattr(args, key)
+    if folder is not None and not isinstance(args.vision_tower, dict):
+        with loading(key, folder):
+            return AutoImageProcessor.from_pretrained(folder, backend='pil')
     size, half = args.image_size, [0.5, 0.5, 0.5]
     return CLIPImageProcessorPil(size={'shortest_edge': size}, crop_size=size, image_mean=half, image_std=half)

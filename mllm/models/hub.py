@@ -1,0 +1,65 @@
+"""Stage 9 of a sample's way, before training: parts that transformers loads by path, with errors that name the key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import fields
+from typing import Any
+
+from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
+
+from mllm.registry import nearest
+
+
+@contextmanager
+def loading(key: str, path: object) -> Iterator[None]:
+    """Errors of transformers about `path` become one that names the config key it came from."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise FileNotFoundError(
+            f'model_args.{key}={str(path)!r} cannot be loaded; write a folder in the Hugging Face layout or a name on '
+            f'its hub ({str(error).strip()})'
+        ) from error
+
+
+def part_config(key: str, part: str | Mapping[str, Any]) -> PreTrainedConfig:
+    """A part's config: of the folder `part`, or made of a dict with `model_type`.
+
+    ValueError with the nearest names for types and fields that do not exist: transformers takes any field.
+    """
+    if isinstance(part, str):
+        with loading(key, part):
+            return AutoConfig.from_pretrained(part)
+    model_type = str(part.get('model_type'))
+    if model_type not in CONFIG_MAPPING:
+        raise ValueError(
+            f'model_args.{key}.model_type: {model_type!r} is no model type{near(model_type, CONFIG_MAPPING)}'
+        )
+    config_class = CONFIG_MAPPING[model_type]
+    # ResNets and their like know no hidden_size, but LLaVA asks every tower for one.
+    known = {'model_type', 'hidden_size', *config_class.attribute_map, *(field.name for field in fields(config_class))}
+    faults = [
+        f'model_args.{key}.{name}: {config_class.__name__} has no such field{near(name, known)}'
+        for name in part
+        if name not in known
+    ]
+    if faults:
+        raise ValueError('\n'.join(faults))
+    return AutoConfig.for_model(**part)
+
+
+def near(name: str, names: Any) -> str:
+    """The nearest names if any are near; all of them would be too many."""
+    text = nearest(name, names)
+    return text if text.startswith('; did') else ''
+
+
+def check_complete(info: Mapping[str, Any], path: str) -> None:
+    """ValueError if `path` lacked weights of the model (`output_loading_info` of `from_pretrained`)."""
+    faults = [*info['missing_keys'], *info['mismatched_keys']]
+    if faults:
+        raise ValueError(
+            f'{path} lacks weights or has them in other shapes: {", ".join(sorted(map(str, faults))[:20])}'
+        )
