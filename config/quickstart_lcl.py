@@ -3,6 +3,8 @@ _base_ = ['_base_/dataset/emoji.py', '_base_/model/tiny_llava.py', '_base_/train
 
 data_args = dict(
     train=_base_.EMOJI_EPISODES,
+    validation=_base_.VALIDATION['validation_1']['cfg'],
+    compute_metric=_base_.ACCURACY,
     multitest={
         **_base_.HELDOUT,
         **_base_.HELDOUT_REAL_NAME,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import string
 from pathlib import Path
 from types import ModuleType
@@ -90,7 +91,7 @@ def test_system_texts_are_one_token(tokenizer: PreTrainedTokenizerFast) -> None:
 def test_phrases_end_with_words(tokenizer: PreTrainedTokenizerFast, text: str) -> None:
     found = pieces(tokenizer, text)
     assert ''.join(found) == text
-    assert not any(piece.endswith('image') and following.isalnum() for piece, following in zip(found, found[1:]))
+    assert not any(piece.endswith('image') and following.isalnum() for piece, following in itertools.pairwise(found))
 
 
 PHRASES = st.sampled_from(

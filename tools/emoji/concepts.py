@@ -44,8 +44,8 @@ _DROPPED_LABELS = re.compile(
     r'^(copyright|registered|trade mark|hundred points|zzz|part alternation mark)$'
 )
 _KIN_WORDS = re.compile(
-    r'\b(red|pink|orange|yellow|green|light blue|blue|purple|brown|black|grey|white|face|left|right|waxing|waning|first|'
-    r'last|small|large|low|medium|high|1st|2nd|3rd|yen|euro|pound|dollar|horizontal|vertical|showing .*)\b'
+    r'\b(red|pink|orange|yellow|green|light blue|blue|purple|brown|black|grey|white|face|left|right|waxing|waning|'
+    r'first|last|small|large|low|medium|high|1st|2nd|3rd|yen|euro|pound|dollar|horizontal|vertical|showing .*)\b'
 )
 _SHORTEN = [(r' face\b', ''), (r'\bface with ', ''), (r' (?:and|with|the|of|in|on|at) ', ' '), (r'\bperson ', '')]
 

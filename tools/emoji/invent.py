@@ -1,17 +1,19 @@
 """Stage 4 of the shipped emoji data: invented concepts nobody has a word for, and their ISEKAI-format questions.
 
 An invented concept is a recipe: a body emoji A, a part emoji B (both from the *test* split), a layout (hat, inside,
-side, ears, base) and a change of colour. The recipe is carried out in every art family with that family's own drawings of A
-and B, and in each family VARIANTS times with the part slightly moved and scaled; so a family is to an invented concept
-what it is to an ordinary one. Its label is a random word of four consonants, which no English word is spelt like.
+side, ears, base) and a change of colour. The recipe is carried out in every art family with that family's own drawings
+of A and B, and in each family VARIANTS times with the part slightly moved and scaled; so a family is to an invented
+concept what it is to an ordinary one. Its label is a random word of four consonants, which no English word is spelt
+like.
 
 Every question comes as two rows with the same supports: one query of the invented (positive) class, one of the other
 class, so the right answer is balanced. The other class is another invented concept (its word as label; invented.jsonl)
 or an ordinary test emoji (its real name; invented_real_name.jsonl) that shares no CLDR subgroup with A or B: the
-question is whether the link of picture and word was learnt, not whether a part can be told apart from its whole. Supports
-never come from the query's family, and those of each list come from four different families.
+question is whether the link of picture and word was learnt, not whether a part can be told apart from its whole.
+Supports never come from the query's family, and those of each list come from four different families.
 """
 
+import itertools
 import random
 from collections import Counter
 from collections.abc import Mapping
@@ -222,4 +224,4 @@ def _support(images: Mapping[str, list[str]], without: str, rng: random.Random) 
     rest = {family: rng.sample(paths, len(paths)) for family, paths in images.items() if family != without}
     order = rng.sample(sorted(rest), len(rest))
     rounds = [[rest[family][turn] for family in order if turn < len(rest[family])] for turn in range(VARIANTS)]
-    return sum(rounds, [])[:LIST_LENGTH]
+    return list(itertools.chain(*rounds))[:LIST_LENGTH]

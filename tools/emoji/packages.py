@@ -1,4 +1,4 @@
-"""Stage 1 of the shipped emoji data: fetch the pinned npm packages, verify them, and read pictures and names out of them.
+"""Stage 1 of the shipped emoji data: fetch the pinned npm packages, verify them, read pictures and names from them.
 
 An Iconify package holds ``icons.json`` (name -> SVG body, plus aliases) and ``chars.json`` (code point -> name; empty
 for some sets); emojibase holds the CLDR names, groups and subgroups.

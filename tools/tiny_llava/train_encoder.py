@@ -1,8 +1,8 @@
 """Train the tiny model's image encoder: `make encoder`, or `python tools/tiny_llava/train_encoder.py [--steps N ...]`.
 
 It plays CLIP's part. A small Hugging Face ResNet learns, from train concepts only, to give renderings of one concept
-by different art families the same direction (InfoNCE). Validation concepts only report how well; test concepts are
-never read. Writes below --out:
+by different art families the same direction (InfoNCE with several positives). Validation concepts only report how
+well; test concepts are never read. Writes below --out:
 
     vision/config.json, model.safetensors     ResNetModel, last map [128, 2, 2] of a 32 x 32 image
     vision/preprocessor_config.json           CLIPImageProcessor
@@ -50,7 +50,9 @@ TOWER = {
     'hidden_size': WIDTH,  # not ResNet's own: LLaVA asks every vision config for it
 }
 TEMPERATURE = 0.07
-CONCEPTS_PER_BATCH = 96
+CONCEPTS_PER_BATCH, VIEWS = 64, 3
+HARD = 0.3
+"""Share of a batch's concepts that bring about half of their neighbours with them."""
 LEARNING_RATE, WEIGHT_DECAY, WARMUP, MAX_NORM = 3e-3, 0.05, 30, 5.0
 AVERAGE = 0.98
 """Decay of the running average of the weights; the average is what is kept."""
@@ -126,24 +128,36 @@ def by_family(data: Renderings, concept: int) -> dict[str, np.ndarray]:
     return {family: members[data.family[members] == family] for family in sorted(set(data.family[members]))}
 
 
+def draw_concepts(data: Renderings, rng: np.random.Generator) -> list[int]:
+    """The concepts of a batch: random ones, some of them with neighbours, so that fine differences count."""
+    chosen: dict[int, None] = {}
+    for concept in rng.permutation(len(data.neighbours)).tolist():
+        near = data.neighbours[concept] if rng.random() < HARD else []
+        chosen |= dict.fromkeys([concept, *(other for other in near if rng.random() < 0.5)])
+        if len(chosen) >= CONCEPTS_PER_BATCH:
+            break
+    return list(chosen)[:CONCEPTS_PER_BATCH]
+
+
 def draw_batches(data: Renderings, steps: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """Positions [2B] of images: B concepts by one family, then the same B concepts by another one."""
-    concepts = len(data.neighbours)
-    families = [by_family(data, concept) for concept in range(concepts)]
+    """Positions [VIEWS * B] of images: B concepts, then the same B by other families, and so on."""
+    families = [by_family(data, concept) for concept in range(len(data.neighbours))]
     for _ in range(steps):
-        pairs = []
-        for concept in rng.permutation(concepts)[:CONCEPTS_PER_BATCH]:
-            chosen = rng.permutation(list(families[concept]))[:2]
-            pairs.append([rng.choice(families[concept][family]) for family in chosen])
-        yield np.array(pairs).T.reshape(-1)
+        rows = []
+        for concept in draw_concepts(data, rng):
+            order = rng.permutation(list(families[concept]))
+            rows.append([rng.choice(families[concept][order[view % len(order)]]) for view in range(VIEWS)])
+        yield np.array(rows).T.reshape(-1)
 
 
 def contrast_loss(features: Tensor) -> Tensor:
-    """InfoNCE over unit vectors [2B, D], row i and row i + B (mod 2B) being of one concept."""
-    count = len(features)
-    similarity = features @ features.T / TEMPERATURE
-    similarity = similarity.masked_fill(torch.eye(count, dtype=torch.bool), -torch.inf)
-    return F.cross_entropy(similarity, (torch.arange(count) + count // 2) % count)
+    """InfoNCE over unit vectors [VIEWS * B, D], row i being of concept i mod B: every other row of the concept is a
+    positive in turn (the "out" form of supervised contrastive learning, Khosla et al. 2020)."""
+    concept = torch.arange(len(features)) % (len(features) // VIEWS)
+    itself = torch.eye(len(features), dtype=torch.bool)
+    log_share = (features @ features.T / TEMPERATURE).masked_fill(itself, -1e4).log_softmax(dim=1)
+    positive = (concept[:, None] == concept) & ~itself
+    return -log_share[positive].mean()
 
 
 def learning_rate(step: int, steps: int) -> float:
@@ -260,7 +274,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Train the tiny model's image encoder on train concepts.")
     parser.add_argument('--data', type=Path, default=ROOT / 'data' / 'emoji')
     parser.add_argument('--out', type=Path, default=ROOT / 'data' / 'tiny_llava')
-    parser.add_argument('--steps', type=int, default=1500)
+    parser.add_argument('--steps', type=int, default=2500)
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--threads', type=int, default=2)
     args = parser.parse_args(argv)

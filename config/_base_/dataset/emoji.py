@@ -9,7 +9,7 @@ EMOJI_EPISODES = dict(
     filename=EMOJI + '/train_pairs.jsonl',
     image_folder=EMOJI + '/images.zip',
     distinct_groups=True,
-    shot=dict(type='uniform', low=1, high=2),
+    shot=dict(type='uniform', low=1, high=3),
     policy=dict(
         type='link_context',
         names=dict(invented=0.5, mixed=0.5),
@@ -45,12 +45,12 @@ def concepts(file, shot, names, control=None, episodes_per_class=3):
     )
 
 
-def invented_concepts(shot, names):
-    """The queries on concepts that nobody has a word for."""
+def invented_concepts(file, shot, names):
+    """The questions on concepts that nobody has a word for."""
     return dict(
         cfg=dict(
             type='ISEKAIEval2Way',
-            filename=EMOJI + '/invented.jsonl',
+            filename=EMOJI + file,
             image_folder=EMOJI + '/images.zip',
             shot=shot,
             policy=dict(type='isekai', names=names, word_length=(4, 4)),
@@ -60,10 +60,12 @@ def invented_concepts(shot, names):
 
 
 TEST = '/test_pairs.jsonl'
+REAL_NAME = '/invented_real_name.jsonl'
 HELDOUT = {f'heldout_{shot}': concepts(TEST, shot, 'invented') for shot in SHOTS}
 HELDOUT_REAL_NAME = {f'heldout_real_name_{shot}': concepts(TEST, shot, 'mixed') for shot in SHOTS}
-INVENTED = {f'invented_{shot}': invented_concepts(shot, 'invented') for shot in SHOTS}
-INVENTED_REAL_NAME = {f'invented_real_name_{shot}': invented_concepts(shot, 'mixed') for shot in SHOTS}
+INVENTED = {f'invented_{shot}': invented_concepts('/invented.jsonl', shot, 'invented') for shot in SHOTS}
+INVENTED_REAL_NAME = {f'invented_real_name_{shot}': invented_concepts(REAL_NAME, shot, 'mixed') for shot in SHOTS}
 BLANKED = {f'blanked_{shot}': concepts(TEST, shot, 'invented', 'blank_supports') for shot in SHOTS}
 PERMUTED = {f'permuted_{shot}': concepts(TEST, shot, 'invented', 'permute_labels') for shot in SHOTS}
+# Settings are chosen on these; the test concepts are for the result alone.
 VALIDATION = {f'validation_{shot}': concepts('/val_pairs.jsonl', shot, 'invented', None, 6) for shot in SHOTS}
