@@ -25,7 +25,7 @@ StoppingStrategy = Literal['first_exhausted', 'all_exhausted']
 STRATEGIES = ('first_exhausted', 'all_exhausted')
 
 BLOCK = 1000
-"""So many sources are drawn at a time; the published index sequences depend on it."""
+"""So many sources are drawn at a time, as in Hugging Face datasets."""
 SUM_TOLERANCE = 1e-8
 """Probabilities may miss 1 by so much, as in numpy."""
 

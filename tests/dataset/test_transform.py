@@ -136,13 +136,28 @@ def test_a_rendering_is_a_function_of_seed_epoch_index_and_image():
     assert any(other.tobytes() != first.tobytes() for other in others)
 
 
-def test_images_of_one_episode_do_not_all_get_the_same_movement():
-    augment = RandomAffine(views=8, scale=(1, 1), degrees=0, shift=0, tint=0, brightness=0)
-    rng, flipped = ItemRng(0), []
-    for width in range(8, 24):
-        _, target = augment(picture(40, 20, [2, 3, width, 15]), {'boxes': [[2, 3, width, 15]]}, rng)
-        flipped.append(target['boxes'][0][0] != 2)
-    assert 0 < sum(flipped) < len(flipped)
+def test_every_image_has_renderings_of_its_own():
+    """One view, one box, images that differ elsewhere: supports and query of an episode move in different ways."""
+    box, moved = [20, 20, 30, 30], set()
+    for number in range(8):
+        image = picture(64, 64, box)
+        image.putpixel((0, 0), (number, 0, 0))
+        _, target = RandomAffine(views=1)(image, {'boxes': [box]}, ItemRng(0))
+        moved.add(tuple(target['boxes'][0]))
+    assert len(moved) == 8
+
+
+def test_both_directions_are_shifted_by_themselves():
+    augment = RandomAffine(views=50, scale=(1, 1), degrees=0, flip=False, **PLAIN)
+    shifts = []
+    for index in range(50):
+        _, target = augment(picture(100, 50, [40, 20, 60, 30]), {'points': [[50, 25]]}, ItemRng(0, 0, index))
+        ((x, y),) = target['points']
+        assert abs(x - 50) <= 10
+        assert abs(y - 25) <= 5
+        shifts.append((x - 50, y - 25))
+    assert abs(np.corrcoef(np.array(shifts).T)[0, 1]) < 0.5
+    assert np.std(shifts, axis=0) == pytest.approx([10 / 3**0.5, 5 / 3**0.5], rel=0.3)
 
 
 def test_evaluation_sees_the_image_itself():

@@ -114,12 +114,13 @@ def test_archives_that_cannot_be_used(tmp_path: Path):
             load_image('x.png', str(tmp_path / name))
 
 
-def test_a_damaged_member_is_named(tmp_path: Path):
+@pytest.mark.parametrize('damage', [b'\x07', bytes(60)], ids=['not deflated data', 'wrong checksum'])
+def test_a_damaged_member_is_named(tmp_path: Path, damage: bytes):
     path = tmp_path / 'images.zip'
     with zipfile.ZipFile(path, 'w', zipfile.ZIP_DEFLATED) as archive:
         archive.writestr('x.bmp', encode(noise(), 'BMP'))
-    data = bytearray(path.read_bytes())
-    data[60:120] = bytes(60)
+    data, start = bytearray(path.read_bytes()), 30 + len('x.bmp')
+    data[start : start + len(damage)] = damage
     path.write_bytes(bytes(data))
     with pytest.raises(ImageError, match=r'images\.zip: x\.bmp cannot be read .*fetch the archive again'):
         load_image('x.bmp', str(path))
@@ -215,6 +216,20 @@ def test_the_cache_forgets_what_was_used_longest_ago_and_stays_in_its_limit():
     cache.put((None, 'big'), Image.new('RGB', (100, 100)))
     assert [name for _, name in cache.images] == ['c', 'a', 'd']
     assert cache.get((None, 'b')) is None
+
+
+def test_an_archive_is_opened_once_per_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = str(tmp_path / 'images.zip')
+    with zipfile.ZipFile(path, 'w') as archive:
+        archive.writestr('x.png', encode(noise()))
+    opened = []
+    open_zip = image_io.ZipMembers
+    monkeypatch.setattr(image_io, 'ZipMembers', lambda path: opened.append(path) or open_zip(path))
+    for process in (1, 1, 2, 2, 1):
+        monkeypatch.setattr(image_io.os, 'getpid', lambda process=process: process)
+        read_bytes('x.png', path)
+        image_exists('x.png', path)
+    assert opened == [path, path]
 
 
 def load_many(folder: str, names: list[str]) -> list[bytes]:
