@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Any, NotRequired, Required, TypedDict
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -57,7 +57,7 @@ class RawItem(TypedDict, total=False):
 
     image: Image.Image | None
     target: Target | None
-    conversations: list[Turn]
+    conversations: Required[list[Turn]]
     meta: dict[str, Any]
 
 
@@ -151,7 +151,7 @@ class Preprocessor:
 
     episode_template  `conversation.episode_template.EpisodeTemplate`
     formatter         box formatter of `mllm.grounding.formatter`
-    transform         callable (image, target) -> (image, target), the geometry the model wants (letterbox), or None
+    transform         callable (image, target, rng) -> (image, target): the geometry the model wants, or None
     encode_images     see `EncodeImages`
     collate_images    list of the batch's `Sample.images` (None entries allowed) -> dict of tensors for the model
     image_token_id    id of the one-token placeholder, which the encoder replaces by each image's run of ids
@@ -161,7 +161,7 @@ class Preprocessor:
     tokenizer: PreTrainedTokenizerBase
     episode_template: Any
     formatter: Any
-    transform: Callable[[Image.Image, Target | None], tuple[Image.Image, Target | None]] | None
+    transform: Callable[..., tuple[Image.Image, Target | None]] | None
     encode_images: EncodeImages
     collate_images: Callable[[Sequence[Any]], Mapping[str, Tensor]]
     image_token_id: int

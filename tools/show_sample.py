@@ -61,10 +61,10 @@ def show_items(console: Console, episode: Episode) -> None:
         for turn in item['conversations']:
             console.print(Text(f'  {turn["from"]:>5}: {turn["value"]}'))
             for key in ('boxes_seq', 'points_seq'):
-                if turn.get(key):
-                    console.print(Text(f'         {key} {turn[key]}'))
-        if item.get('target'):
-            console.print(Text(f'  target: {item["target"]}'))
+                if sequence := turn.get(key):
+                    console.print(Text(f'         {key} {sequence}'))
+        if target := item.get('target'):
+            console.print(Text(f'  target: {target}'))
 
 
 def describe_image(item: RawItem) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -19,11 +20,16 @@ def add_tokens(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str]) -> Non
 
 
 def fit_embeddings(model: PreTrainedModel, vocab_size: int) -> None:
-    """Grow the embeddings (and the head) to `vocab_size` rows; new rows are the mean of the old ones."""
-    old = model.get_input_embeddings().weight.shape[0]
+    """Grow the embeddings (and the head) to `vocab_size` rows; new rows are the mean of the old ones.
+
+    Models whose embeddings have more rows than their tokenizer has tokens keep them.
+    """
+    embeddings: Any = model.get_input_embeddings()
+    old = embeddings.weight.shape[0]
     if vocab_size <= old:
         return
     model.resize_token_embeddings(vocab_size, mean_resizing=False)
+    layers: list[Any] = [model.get_input_embeddings(), model.get_output_embeddings()]
     with torch.no_grad():
-        for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
+        for layer in layers:
             layer.weight[old:] = layer.weight[:old].mean(dim=0)

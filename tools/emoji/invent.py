@@ -84,7 +84,7 @@ def invent(test: list[Concept], families: set[str], seed: int) -> tuple[list[Rec
         raise ValueError(f'only {len(pool)} test concepts can be ingredients, {COUNT} invented concepts need as many')
     rng = random.Random(seed)
     bodies, parts = rng.sample(pool, COUNT), rng.sample(pool, COUNT)
-    # A rotation by one place at a time until no body is paired with its own subgroup.
+    # A goat on a sheep would be no new thing: no body gets a part of its own subgroup.
     while any(body.subgroup == part.subgroup for body, part in zip(bodies, parts, strict=True)):
         rng.shuffle(parts)
     words = _words(rng)
@@ -150,14 +150,16 @@ def _moved(box: tuple, right: float, down: float, scale: float) -> tuple:
 def _cropped(svg: str) -> Image.Image:
     """The drawing at twice the final size without its empty margin."""
     drawn = render.rasterise(svg, 2 * render.SIZE)
-    return drawn.crop(drawn.getchannel('A').point(lambda alpha: 255 if alpha > 32 else 0).getbbox())
+    visible = Image.fromarray((np.asarray(drawn)[..., 3] > 32).astype(np.uint8))
+    return drawn.crop(visible.getbbox())
 
 
 def _recoloured(image: Image.Image, degrees: int) -> Image.Image:
     """All hues turned by ``degrees``, then a third of a wash with the turned red, so that greys have a colour too."""
     shift = round(degrees * 256 / 360)
     hue, saturation, value = image.convert('RGB').convert('HSV').split()
-    turned = Image.merge('HSV', (hue.point(lambda level: (level + shift) % 256), saturation, value)).convert('RGB')
+    hue = hue.point([(level + shift) % 256 for level in range(256)])
+    turned = Image.merge('HSV', (hue, saturation, value)).convert('RGB')
     ink = Image.new('HSV', (1, 1), (shift % 256, 255, 255)).convert('RGB').getpixel((0, 0))
     grey = np.asarray(turned.convert('L')).astype(int)[..., None]
     washed = (2 * np.asarray(turned).astype(int) + (grey + 64) * np.array(ink) // 319) // 3

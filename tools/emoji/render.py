@@ -50,7 +50,8 @@ def encode(image: Image.Image) -> bytes:
     rgba[..., 3] = (rgba[..., 3].astype(int) * ALPHA_STEPS + 127) // 255 * 255 // ALPHA_STEPS
     rgba[rgba[..., 3] == 0] = 0
     coded = Image.fromarray(rgba).quantize(COLOURS, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
-    indices, table = np.asarray(coded), np.frombuffer(coded.palette.getdata()[1], np.uint8).reshape(-1, 4)
+    indices = np.asarray(coded)
+    table = np.array(coded.getpalette('RGBA'), np.uint8).reshape(-1, 4)
     order = sorted(np.unique(indices).tolist(), key=lambda index: (table[index][3], *table[index][:3].tolist(), index))
     place = np.zeros(256, np.uint8)
     place[order] = np.arange(len(order))

@@ -53,12 +53,13 @@ TEMPERATURE = 0.07
 CONCEPTS_PER_BATCH, VIEWS = 64, 3
 HARD = 0.3
 """Share of a batch's concepts that bring about half of their neighbours with them."""
-LEARNING_RATE, WEIGHT_DECAY, WARMUP, MAX_NORM = 3e-3, 0.05, 30, 5.0
+LEARNING_RATE, WEIGHT_DECAY, WARMUP, MAX_NORM = 3e-3, 0.3, 30, 5.0
 AVERAGE = 0.98
 """Decay of the running average of the weights; the average is what is kept."""
 
 SCALE, ROTATION, SHIFT, FLIP = (0.7, 1.05), math.radians(17), 0.12, 0.5
 TINT, BRIGHTNESS = (0.8, 1.0), (0.85, 1.1)
+COLOUR_DRIFT, HOLE = 0.15, 10  # mixing of channels; side of a blanked square, pixels
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def uniform(count: int, low: float, high: float, channels: int = 1) -> Tensor:
 
 
 def augment(images: Tensor) -> Tensor:
-    """Random scale, rotation, flip, shift, pale tint and brightness: uint8 [N, 3, H, W] -> pixels [N, 3, S, S]."""
+    """Random scale, rotation, flip, shift, colours and a blanked square: uint8 [N, 3, H, W] -> pixels [N, 3, S, S]."""
     count = len(images)
     angle, scale = uniform(count, -ROTATION, ROTATION).flatten(), uniform(count, *SCALE).flatten()
     mirror = 1.0 - 2.0 * (torch.rand(count) < FLIP)
@@ -119,8 +120,17 @@ def augment(images: Tensor) -> Tensor:
     grid = F.affine_grid(matrix, [count, 3, IMAGE_SIZE, IMAGE_SIZE], align_corners=False)
     # Ink is sampled rather than light: what is outside the image is 0, hence white.
     ink = F.grid_sample(1 - images.float() / 255, grid, align_corners=False)
+    mix = torch.eye(3) + COLOUR_DRIFT * torch.randn(count, 3, 3)
+    ink = torch.einsum('nij,njhw->nihw', mix / mix.sum(2, keepdim=True), ink)
     light = (1 - ink) * uniform(count, *TINT, channels=3) * uniform(count, *BRIGHTNESS)
-    return light.clamp(0, 1) * 2 - 1
+    return torch.where(holes(count), 1.0, light.clamp(0, 1)) * 2 - 1
+
+
+def holes(count: int) -> Tensor:
+    """Masks bool [N, 1, S, S], true in a square somewhere."""
+    place = torch.arange(IMAGE_SIZE)
+    row, column = torch.randint(IMAGE_SIZE, (2, count, 1, 1, 1))
+    return ((place[:, None] - row).abs() < HOLE // 2) & ((place - column).abs() < HOLE // 2)
 
 
 def by_family(data: Renderings, concept: int) -> dict[str, np.ndarray]:

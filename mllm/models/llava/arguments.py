@@ -34,6 +34,7 @@ class LlavaArguments:
     tune_mm_mlp_adapter (nothing but the projector learns, and the embeddings if they have <im_start> and <im_end>)
     freeze, tune              further name patterns of parameters that do not learn, and of exceptions from all
     feature_cache             of a frozen tower: None, 'memory', or a folder that lasts across runs
+    attn_implementation       of the language model, as transformers names them
     target_processor          dict(boxes=dict(type=...)): how boxes and points are written
     conv_args                 dict(conv_template=, episode_template=, transforms=dict(type=...))
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -12,7 +12,6 @@ from transformers import (
     LlavaConfig,
     LlavaForConditionalGeneration,
     PreTrainedConfig,
-    PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 from transformers.initialization import no_init_weights
@@ -21,6 +20,7 @@ from mllm.models.hub import check_complete, loading, part_config
 from mllm.models.llava.arguments import LlavaArguments
 from mllm.models.llava.decoder_init import open_gates_
 from mllm.models.llava.projector import build_projector
+from mllm.types import IMAGE_PLACEHOLDER
 from mllm.utils.weights import load_weights, read_file, wrong_shapes
 
 PROJECTOR_FIELD = 'mllm_projector'
@@ -38,7 +38,7 @@ def describe(args: LlavaArguments, tokenizer: PreTrainedTokenizerBase) -> LlavaC
         text_config=text,
         vision_feature_layer=args.mm_vision_select_layer,
         vision_feature_select_strategy='default' if args.mm_vision_select_feature == 'patch' else 'full',
-        image_token_index=tokenizer.convert_tokens_to_ids('<image>'),
+        image_token_index=cast(int, tokenizer.convert_tokens_to_ids(IMAGE_PLACEHOLDER)),
         tie_word_embeddings=text.tie_word_embeddings,
     )
     setattr(config, PROJECTOR_FIELD, {'name': args.projector, **args.projector_args})
@@ -82,59 +82,62 @@ def tokens_per_image(config: LlavaConfig, side: int) -> int:
 
 def from_parts(args: LlavaArguments, config: LlavaConfig) -> LlavaForConditionalGeneration:
     """A new model: tower and language model with their own weights if they are paths, the rest drawn."""
-    options: dict[str, Any] = {'dtype': getattr(torch, args.dtype), 'attn_implementation': args.attn_implementation}
+    dtype = getattr(torch, args.dtype)
     # Only the frame: every part that holds weights is put in below, so nothing is drawn or held twice.
     with torch.device('meta'):
-        model = LlavaForConditionalGeneration._from_config(config, **options)
-    tower = make_part(AutoModel, type(model.model.vision_tower), 'vision_tower', args, config.vision_config, options)
-    decoder = make_part(AutoModelForCausalLM, AutoModelForCausalLM, 'llm', args, config.text_config, options)
+        model: Any = LlavaForConditionalGeneration._from_config(config, dtype=dtype)
+    decoder = make_part('llm', args.llm, config.text_config, AutoModelForCausalLM, AutoModelForCausalLM, args)
+    tower_class = type(model.model.vision_tower)
+    tower = make_part('vision_tower', args.vision_tower, config.vision_config, AutoModel, tower_class, args)
     if args.decoder_init == 'open_gates':
         open_gates_(decoder)
+    model.config.text_config = decoder.config
     model.model.vision_tower = tower
     model.model.language_model = decoder.get_decoder()
     model.lm_head = decoder.get_output_embeddings()
-    model.model.multi_modal_projector = make_projector(config).to(options['dtype'])
+    model.model.multi_modal_projector = make_projector(config).to(dtype)
     if args.pretrain_mm_mlp_adapter is not None:
         load_projector(model.model.multi_modal_projector, args.pretrain_mm_mlp_adapter)
     model.tie_weights()
     return model.eval()
 
 
-def make_part(
-    drawn: Any, loaded: Any, key: str, args: LlavaArguments, config: PreTrainedConfig, options: dict[str, Any]
-) -> PreTrainedModel:
-    """Tower or language model: with the weights of the path in `model_args[key]`, or drawn if that is a dict."""
-    path = getattr(args, key)
-    if not isinstance(path, str):
+def make_part(key: str, part: Any, config: Any, drawn: Any, loaded: Any, args: LlavaArguments) -> Any:
+    """Language model or tower, `model_args[key]`: with the weights of a path, or drawn if `part` is a dict."""
+    options = {'dtype': getattr(torch, args.dtype)}
+    if key == 'llm':
+        options['attn_implementation'] = args.attn_implementation
+    if not isinstance(part, str):
         return drawn.from_config(config, **options)
+    return load_part(loaded, key, part, {**options, 'config': config})
+
+
+def load_part(loaded: Any, key: str, path: str, options: dict[str, Any]) -> Any:
+    """A model of class `loaded` with all its weights from `path`; what else lies there is left."""
     with loading(key, path):
-        model, info = loaded.from_pretrained(path, config=config, output_loading_info=True, **options)
+        model, info = loaded.from_pretrained(path, output_loading_info=True, **options)
     check_complete(info, path)
     return model
 
 
 def from_folder(args: LlavaArguments, config: LlavaConfig) -> LlavaForConditionalGeneration:
     """A saved model: ours strictly, under live names; a plain Hugging Face one as that library reads it."""
-    folder = str(args.model_name_or_path)
-    options: dict[str, Any] = {'dtype': getattr(torch, args.dtype), 'attn_implementation': args.attn_implementation}
-    if getattr(config, PROJECTOR_FIELD, None) is not None:
-        with no_init_weights():
-            model = LlavaForConditionalGeneration._from_config(config, **options)
-        model.model.multi_modal_projector = make_projector(config).to(options['dtype'])
-        load_weights(model, folder)
-        return model.eval()
-    with loading('model_name_or_path', folder):
-        model, info = LlavaForConditionalGeneration.from_pretrained(folder, output_loading_info=True, **options)
-    check_complete(info, folder)
-    return model
+    folder, dtype = str(args.model_name_or_path), getattr(torch, args.dtype)
+    options = {'dtype': dtype, 'attn_implementation': {'text_config': args.attn_implementation}}
+    if getattr(config, PROJECTOR_FIELD, None) is None:
+        return load_part(LlavaForConditionalGeneration, 'model_name_or_path', folder, options)
+    with no_init_weights():
+        model: Any = LlavaForConditionalGeneration._from_config(config, **options)
+    model.model.multi_modal_projector = make_projector(config).to(dtype)
+    load_weights(model, folder)
+    return model.eval()
 
 
-def make_projector(config: LlavaConfig) -> nn.Module:
+def make_projector(config: Any) -> nn.Module:
     """The projector that a config of ours names, with drawn weights."""
     projector = dict(getattr(config, PROJECTOR_FIELD))
-    return build_projector(
-        projector.pop('name'), config.vision_config.hidden_size, config.text_config.hidden_size, **projector
-    )
+    widths = config.vision_config.hidden_size, config.text_config.hidden_size
+    return build_projector(projector.pop('name'), *widths, **projector)
 
 
 def load_projector(projector: nn.Module, path: str) -> None:

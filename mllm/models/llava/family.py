@@ -5,6 +5,8 @@ Any number of images per sequence: each stands as a run of image tokens that its
 
 from __future__ import annotations
 
+from typing import cast
+
 from transformers import AutoTokenizer, LlavaForConditionalGeneration, PreTrainedTokenizerBase
 
 from mllm.conversation.episode_template import build_episode_template
@@ -15,7 +17,7 @@ from mllm.models.llava.arguments import LlavaArguments
 from mllm.models.llava.build import describe, from_folder, from_parts, tokens_per_image
 from mllm.models.llava.feature_cache import cache_features
 from mllm.models.llava.images import ImageEncoder, collate_images, load_image_processor
-from mllm.models.llava.text_only import run_tower_without_images
+from mllm.models.llava.text_only import take_part_without_images
 from mllm.models.tokens import add_tokens, fit_embeddings
 from mllm.registry import FORMATTERS, MODELS, TRANSFORMS
 from mllm.types import IMAGE_PLACEHOLDER, Preprocessor
@@ -65,7 +67,7 @@ class LlavaFamily(Family[LlavaArguments]):
             keep_in_evaluation(tower)
         if args.feature_cache is not None:
             cache_features(tower, model.config.vision_feature_layer, args.feature_cache)
-        run_tower_without_images(model.model, preprocessor.encode_images.side)
+        take_part_without_images(model.model, preprocessor.encode_images.side)
         return model
 
 
@@ -77,7 +79,7 @@ def image_encoder(args: LlavaArguments, tokenizer: PreTrainedTokenizerBase) -> I
     def run(token: str) -> list[int]:
         tokens = [token] * count
         marked = [START_TOKEN, *tokens, END_TOKEN] if args.mm_use_im_start_end else tokens
-        return tokenizer.convert_tokens_to_ids(marked)
+        return cast(list[int], tokenizer.convert_tokens_to_ids(marked))
 
     encoder.run = run(IMAGE_PLACEHOLDER)
     encoder.plain_run = run(PATCH_TOKEN) if args.image_splice == 'last_only' else None

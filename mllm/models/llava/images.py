@@ -51,12 +51,10 @@ class ImageEncoder:
 
 def makes_squares(processor: Any, side: int) -> bool:
     """Whether all the processor does to a square RGB image is to resize it to `side` and to normalise its values."""
-    return (
-        isinstance(processor, CLIPImageProcessorPil)
-        and bool(processor.do_resize)
-        and processor.size.shortest_edge == side
-        and (not processor.do_center_crop or processor.crop_size.height == processor.crop_size.width == side)
-    )
+    if type(processor) is not CLIPImageProcessorPil or not processor.do_resize:
+        return False
+    crop = [processor.crop_size['height'], processor.crop_size['width']] if processor.do_center_crop else [side, side]
+    return processor.size.get('shortest_edge') == side and crop == [side, side]
 
 
 def byte_values(processor: Any) -> np.ndarray:
