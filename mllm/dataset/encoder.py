@@ -32,6 +32,8 @@ class PreparedItem:
 
     image: Image.Image | None
     turns: list[Turn]
+    clipped: int = 0
+    """Boxes and points that stuck out of their image."""
 
 
 class EpisodeEncoder:
@@ -51,6 +53,8 @@ class EpisodeEncoder:
         meta = {**(episode.query.get('meta') or {}), **episode.meta}
         if kept < len(support):
             meta['dropped_supports'] = len(support) - kept
+        if clipped := sum(item.clipped for item in items):
+            meta['clipped'] = clipped
         input_ids, labels = join_segments(segments, image_runs, self.preprocessor.image_token_id)
         if self.training:
             if all(label == IGNORE_INDEX for label in labels[1:]):
@@ -72,11 +76,11 @@ class EpisodeEncoder:
             if target:
                 raise ValueError('boxes and points need an image, this item has none')
             return PreparedItem(None, turns)
-        target = clip_target(target, image.size)
+        target, clipped = clip_target(target, image.size)
         for transform in (self.augment if self.training else None, self.preprocessor.transform):
             if transform is not None:
                 image, target = transform(image, target, rng)
-        return PreparedItem(image, [self.write_out(turn, target, image.size) for turn in turns])
+        return PreparedItem(image, [self.write_out(turn, target, image.size) for turn in turns], clipped)
 
     def write_out(self, turn: Turn, target: Target | None, size: tuple[int, int]) -> Turn:
         """Stage 5: the turn with its placeholders replaced by coordinates."""
@@ -135,13 +139,13 @@ class EpisodeEncoder:
         return ids[start:]
 
 
-def clip_target(target: Target | None, size: tuple[int, int]) -> Target | None:
-    """Boxes and points of an item clipped to its image; errors as in `grounding.geometry`."""
+def clip_target(target: Target | None, size: tuple[int, int]) -> tuple[Target | None, int]:
+    """Boxes and points of an item clipped to its image, and how many were; errors as in `grounding.geometry`."""
     if not target:
-        return None
-    boxes, _ = clip_boxes(target.get('boxes', []), *size)
-    points, _ = clip_points(target.get('points', []), *size)
-    return {'boxes': boxes, 'points': points}
+        return None, 0
+    boxes, clipped_boxes = clip_boxes(target.get('boxes', []), *size)
+    points, clipped_points = clip_points(target.get('points', []), *size)
+    return {'boxes': boxes, 'points': points}, clipped_boxes + clipped_points
 
 
 def check_placeholders(turns: Sequence[Turn], has_image: bool) -> None:

@@ -105,6 +105,14 @@ def test_a_query_that_cannot_fit_is_an_error(
         EpisodeEncoder(make_preprocessor(5), training=True)(Episode(make_item('q'), (make_item('s'),)), 0)
 
 
+def test_a_box_that_sticks_out_is_clipped_and_counted(preprocessor: Preprocessor, make_item: Callable[..., RawItem]):
+    item = RawItem({**make_item('ab'), 'target': {'boxes': [[-2, 0, 4, 9]]}})
+    item['conversations'][1].update({'value': 'here <boxes>', 'boxes_seq': [[0]]})
+    sample = EpisodeEncoder(preprocessor, training=True)(Episode(item), 0)
+    assert sample.meta['clipped'] == 1
+    assert '[0.000,0.000,0.500,1.000]' in text_of(sample.input_ids, preprocessor)
+
+
 def test_an_item_without_image(preprocessor: Preprocessor):
     turns = [Turn({'from': 'human', 'value': 'Hi'}), Turn({'from': 'gpt', 'value': 'Hello'})]
     sample = EpisodeEncoder(preprocessor, training=True)(Episode(RawItem(conversations=turns)), 0)

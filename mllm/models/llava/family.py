@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import cast
 
+from PIL import Image
 from transformers import AutoTokenizer, LlavaForConditionalGeneration, PreTrainedTokenizerBase
 
 from mllm.conversation.episode_template import build_episode_template
@@ -67,7 +68,8 @@ class LlavaFamily(Family[LlavaArguments]):
             keep_in_evaluation(tower)
         if args.feature_cache is not None:
             cache_features(tower, model.config.vision_feature_layer, args.feature_cache)
-        take_part_without_images(model.model, preprocessor.encode_images.side)
+        blank, _ = preprocessor.encode_images([Image.new('RGB', (8, 8))])
+        take_part_without_images(model.model, blank.shape[-1])
         return model
 
 

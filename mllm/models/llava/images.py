@@ -33,8 +33,10 @@ class ImageEncoder:
     def __call__(self, images: Sequence[Image.Image]) -> tuple[Tensor, list[list[int]]]:
         """n > 0 images -> pixels [n, 3, side, side] (of the last one alone under 'last_only') and n runs of ids."""
         shown = images if self.plain_run is None else images[-1:]
-        hidden = [list(self.plain_run or ())] * (len(images) - len(shown))
-        return self.pixels(shown), [*hidden, *([list(self.run)] * len(shown))]
+        hidden = len(images) - len(shown)
+        return self.pixels(shown), [
+            list(self.plain_run or ()) if n < hidden else list(self.run) for n in range(len(images))
+        ]
 
     def pixels(self, images: Sequence[Image.Image]) -> Tensor:
         """Images -> float32 [n, 3, side, side], as the processor makes them."""
@@ -76,9 +78,9 @@ def collate_images(images: Sequence[Tensor | None]) -> dict[str, Tensor]:
 
 def load_image_processor(args: LlavaArguments) -> Any:
     """The tower's own image processor; one to squares of `image_size` with pixels -1..1 where there is none."""
-    key = 'vision_tower' if isinstance(args.vision_tower, str) else 'model_name_or_path'
+    key = 'model_name_or_path' if args.vision_tower is None else 'vision_tower'
     folder = getattr(args, key)
-    if folder is not None and not isinstance(args.vision_tower, dict):
+    if isinstance(folder, str):
         with loading(key, folder):
             return AutoImageProcessor.from_pretrained(folder, backend='pil')
     size, half = args.image_size, [0.5, 0.5, 0.5]
