@@ -99,13 +99,13 @@ def show_tokens(console: Console, sample: Sample, preprocessor: Preprocessor) ->
 def episode_row(episode: Episode, title: str) -> EpisodeRow:
     def picture(item: RawItem) -> Picture:
         target = item.get('target') or {}
-        answer = item['conversations'][-1]['value']
+        answer = (item.get('meta') or {}).get('label') or item['conversations'][-1]['value']
         return Picture(item.get('image'), wrap(answer), boxes=target.get('boxes', ()), points=target.get('points', ()))
 
     return EpisodeRow(title, [picture(item) for item in episode.items[:-1]], picture(episode.query))
 
 
-def wrap(text: str, width: int = 22) -> str:
+def wrap(text: str, width: int = 18) -> str:
     lines: list[str] = ['']
     for word in text.split():
         if lines[-1] and len(lines[-1]) + len(word) >= width:

@@ -32,7 +32,9 @@ def part_config(key: str, part: str | Mapping[str, Any]) -> PreTrainedConfig:
     if isinstance(part, str):
         with loading(key, part):
             return AutoConfig.from_pretrained(part)
-    model_type = str(part.get('model_type'))
+    if 'model_type' not in part:
+        raise ValueError(f"model_args.{key}: a dict needs model_type='...', or write a path; got {dict(part)!r}")
+    model_type = str(part['model_type'])
     if model_type not in CONFIG_MAPPING:
         raise ValueError(
             f'model_args.{key}.model_type: {model_type!r} is no model type{near(model_type, CONFIG_MAPPING)}'
