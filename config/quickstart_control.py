@@ -5,5 +5,5 @@ data_args = dict(
     train=_base_.EMOJI_NAMES,
     multitest=_base_.HELDOUT,
     augment=_base_.EMOJI_AUGMENT,
-    gen_kwargs=dict(max_new_tokens=24),
+    gen_kwargs=dict(max_new_tokens=32),
 )

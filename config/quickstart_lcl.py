@@ -14,5 +14,5 @@ data_args = dict(
         **_base_.PERMUTED,
     },
     augment=_base_.EMOJI_AUGMENT,
-    gen_kwargs=dict(max_new_tokens=24),
+    gen_kwargs=dict(max_new_tokens=32),
 )

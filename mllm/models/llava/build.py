@@ -98,7 +98,6 @@ def from_parts(args: LlavaArguments, config: LlavaConfig) -> LlavaForConditional
     model.model.multi_modal_projector = make_projector(config).to(dtype)
     if args.pretrain_mm_mlp_adapter is not None:
         load_projector(model.model.multi_modal_projector, args.pretrain_mm_mlp_adapter)
-    model.tie_weights()
     return model.eval()
 
 
@@ -128,6 +127,7 @@ def from_folder(args: LlavaArguments, config: LlavaConfig) -> LlavaForConditiona
         return load_part(LlavaForConditionalGeneration, 'model_name_or_path', folder, options)
     with no_init_weights():
         model: Any = LlavaForConditionalGeneration._from_config(config, **options)
+    model.tie_weights()  # no_init_weights leaves that out too
     model.model.multi_modal_projector = make_projector(config).to(dtype)
     load_weights(model, folder)
     return model.eval()

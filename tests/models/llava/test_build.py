@@ -122,6 +122,23 @@ def test_a_saved_model_needs_nothing_but_its_folder(
     assert torch.equal(found, logits(model, preprocessor, [sample])[0])
 
 
+def test_a_tied_head_is_tied_again(build: Any, encode: Any, logits: Any, tmp_path: Path):
+    model, preprocessor = build('resnet_lfm2')
+    save_weights(model, str(tmp_path))
+    again, _ = build('resnet_lfm2', model_name_or_path=str(tmp_path))
+    assert same(model, again)
+    assert again.lm_head.weight is again.get_input_embeddings().weight
+    sample = encode(preprocessor, 1, 2)
+    assert torch.equal(*(logits(each, preprocessor, [sample])[0] for each in (model, again)))
+
+
+def test_the_start_values_of_the_decoder_are_those_asked_for(build: Any):
+    (opened, _), (plain, _) = build('resnet_lfm2'), build('resnet_lfm2', decoder_init='default')
+    gates = [model.model.language_model.layers[0].conv.in_proj.bias[:64] for model in (opened, plain)]
+    assert gates[0].eq(1).all()
+    assert gates[1].eq(0).all()
+
+
 def test_projector_weights_are_never_dropped_in_silence(build: Any, model_args: Any, tmp_path: Path):
     """Without the field that names the projector, the folder is a plain LLaVA whose projector lacks its weights."""
     model, _ = build('clip_llama')
