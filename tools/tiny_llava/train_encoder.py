@@ -284,7 +284,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Train the tiny model's image encoder on train concepts.")
     parser.add_argument('--data', type=Path, default=ROOT / 'data' / 'emoji')
     parser.add_argument('--out', type=Path, default=ROOT / 'data' / 'tiny_llava')
-    parser.add_argument('--steps', type=int, default=2000)
+    parser.add_argument('--steps', type=int, default=1200)
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--threads', type=int, default=1)
     args = parser.parse_args(argv)

@@ -14,7 +14,7 @@ EMOJI_EPISODES = dict(
         type='link_context',
         names=dict(invented=0.5, mixed=0.5),
         word_length=(4, 4),
-        negatives=0.3,
+        negatives=0.5,
         queries=4,
         supervise_supports='repeated',
     ),
