@@ -164,7 +164,8 @@ def summarise(output: Path) -> dict[str, Any]:
 
 def show(summary: dict[str, Any], console: Console) -> None:
     """The table: by generation with its 95 % interval, and by likelihood (chance 0.5), per number of shots."""
-    shots = sorted({shot for groups in summary.values() for group in groups.values() for shot in group}, key=int)
+    groups = [group for run in RUNS for group in summary.get(run, {}).values()]
+    shots = sorted({shot for group in groups for shot in group}, key=int)
     table = Table(title='2-way link-context accuracy: generated name exactly right [95 %] / right name more likely')
     table.add_column('')
     for shot in shots:
@@ -196,7 +197,7 @@ def picture_rows(output: Path, data: Path) -> list[EpisodeRow]:
 
 
 def picture_row(row: dict[str, Any], title: str, data: Path) -> EpisodeRow:
-    meta, archive = row['meta'], str(data / 'images.zip')
+    meta, archive = row['meta'], str(data)
     support = [Picture(load_image(s['image_path'], archive), s['label'], NEUTRAL) for s in meta['support']]
     right = row['pred'] == row['target']
     said = row['pred'].removeprefix('there is "').removesuffix('" in the image.')
@@ -218,7 +219,7 @@ def main() -> None:
     seconds['total'] = round(time.perf_counter() - began, 1)
     summary |= {'seconds': seconds, 'peak_memory_gb': round(memory.peak / 1e9, 2), 'seed': args.seed}
     (output / 'summary.json').write_text(json.dumps(summary, indent=2) + '\n')
-    rows = picture_rows(output, ROOT / 'data' / 'emoji')
+    rows = picture_rows(output, ROOT / 'data' / 'emoji' / 'images.zip')
     if rows:
         draw_episodes(rows, output / 'episodes.png', 'Labelled pictures in the prompt, and the name given to a new one')
     show(summary, console)
