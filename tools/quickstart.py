@@ -184,7 +184,7 @@ def cell(figures: dict[str, float] | None) -> str:
     return f'{figures["accuracy"]:.3f} [{low:.2f}, {high:.2f}] / {figures["likelihood_accuracy"]:.3f}'
 
 
-def picture_rows(output: Path, data: Path) -> list[EpisodeRow]:
+def picture_rows(output: Path, images: Path) -> list[EpisodeRow]:
     """A few episodes of each kind with the model's answers; the first of every file, not chosen by result."""
     rows = []
     for group, title, count in (('heldout_2', 'unseen\nconcepts', 4), ('invented_2', 'invented\nconcepts', 3)):
@@ -192,12 +192,12 @@ def picture_rows(output: Path, data: Path) -> list[EpisodeRow]:
         lines = path.read_text().splitlines() if path.is_file() else []
         # Neighbouring rows ask about neighbouring concepts: take rows from all over the file.
         for line in lines[:: max(1, len(lines) // count)][:count]:
-            rows.append(picture_row(json.loads(line), title, data))
+            rows.append(picture_row(json.loads(line), title, images))
     return rows
 
 
-def picture_row(row: dict[str, Any], title: str, data: Path) -> EpisodeRow:
-    meta, archive = row['meta'], str(data)
+def picture_row(row: dict[str, Any], title: str, images: Path) -> EpisodeRow:
+    meta, archive = row['meta'], str(images)
     support = [Picture(load_image(s['image_path'], archive), s['label'], NEUTRAL) for s in meta['support']]
     right = row['pred'] == row['target']
     said = row['pred'].removeprefix('there is "').removesuffix('" in the image.')
