@@ -27,6 +27,7 @@ from rich.live import Live
 from rich.table import Table
 
 from mllm.evaluation.report.episode_picture import NEUTRAL, RIGHT, WRONG, EpisodeRow, Picture, draw_episodes
+from mllm.utils import log
 from mllm.utils.image_io import load_image
 
 RUNS = {
@@ -211,7 +212,7 @@ def picture_row(row: dict[str, Any], title: str, images: Path) -> EpisodeRow:
 
 def main() -> None:
     args = parse_args()
-    console, memory = Console(highlight=False), Memory()
+    console, memory = log.console(), Memory()
     output, began = Path(args.output), time.perf_counter()
     console.print(f'Training and evaluating {len(RUNS)} runs, {AT_ONCE} at a time; logs in {output}/*.log')
     seconds = run_all(output, args.seed, args.extra, console, memory)
