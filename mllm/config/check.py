@@ -15,7 +15,8 @@ from transformers import GenerationConfig
 
 from mllm.config.arguments import Arguments, arguments_of, choices, describe, fits
 from mllm.config.custom_imports import import_custom_modules
-from mllm.config.training_args import RENAMED, training_hints
+from mllm.config.moved import MOVED
+from mllm.config.training_args import training_hints
 from mllm.registry import (
     DATASETS,
     FORMATTERS,
@@ -132,10 +133,7 @@ class ConfigCheck:
         if not isinstance(section, dict):
             self.faults.append(f'training_args: expected a dict, got {section!r}')
             return
-        renamed = [key for key in section if key in RENAMED]
-        self.faults += [f'training_args.{key}: no longer exists; use {RENAMED[key]}' for key in renamed]
-        rest = {key: value for key, value in section.items() if key not in RENAMED}
-        self.values(rest, Arguments(training_hints(), ()), 'training_args')
+        self.values(section, Arguments(training_hints(), ()), 'training_args')
 
     def data_args(self, section: Any) -> None:
         if not isinstance(section, dict):
@@ -216,7 +214,8 @@ class ConfigCheck:
         meant: set[str] = set()
         for key in values:
             if key not in names:
-                text = hint(key, names)
+                moved = MOVED.get(f'{path}.{key}')
+                text = f'; {moved}' if moved else hint(key, names)
                 meant |= {name for name in names if text.startswith('; did') and repr(name) in text}
                 what = f'{owner} has no argument {key!r}' if owner else 'unknown key'
                 self.faults.append(f'{path}.{key}: {what}{text}')

@@ -16,16 +16,21 @@ from typing import Any, NoReturn
 
 from mmengine.config import DictAction
 from transformers import HfArgumentParser
+from transformers.hf_argparser import string_to_bool
 
 from mllm.config.arguments import choices
 from mllm.config.check import ConfigError, hint
-from mllm.config.training_args import RENAMED, TrainingArguments, training_hints
+from mllm.config.renamed import REMOVED
+from mllm.config.training_args import TrainingArguments, training_hints
 
 NOT_TYPED = object()
 
 
 class CommandLineParser(HfArgumentParser):
-    """The flags of `TrainingArguments`, CONFIG and `--cfg-options`. Wrong use raises instead of leaving Python."""
+    """The flags of `TrainingArguments` and their old names, CONFIG and `--cfg-options`.
+
+    Wrong use raises instead of leaving Python.
+    """
 
     def __init__(self, description: str | None = None) -> None:
         super().__init__(
@@ -45,6 +50,12 @@ class CommandLineParser(HfArgumentParser):
             metavar='KEY=VALUE',
             help='override config values: model_args.type=llava data_args.train.cfgs.0.portion=0.5 a.b="[1, 2]" ...',
         )
+        for name, entry in REMOVED.items():
+            flags = list(dict.fromkeys([f'--{name}', f'--{name.replace("_", "-")}']))
+            if entry.kind is bool:
+                self.add_argument(*flags, type=string_to_bool, nargs='?', const=True, help=argparse.SUPPRESS)
+            else:
+                self.add_argument(*flags, type=entry.kind, help=argparse.SUPPRESS)
 
     def error(self, message: str) -> NoReturn:
         raise ConfigError([message])
@@ -52,7 +63,7 @@ class CommandLineParser(HfArgumentParser):
 
 @dataclass(frozen=True)
 class CommandLine:
-    """What was typed. `others` holds the options a tool added to the parser itself."""
+    """What was typed. `flags` may have old names; `others` holds the options a tool added to the parser itself."""
 
     config: str
     cfg_options: list[str]
@@ -65,9 +76,11 @@ def parse_command_line(argv: Sequence[str] | None = None, parser: CommandLinePar
     """Parse `argv` (default: this process's). ConfigError if no config is named; other faults are collected."""
     parser = parser or CommandLineParser()
     fields = list(training_hints())
-    namespace, unknown, faults = parse_all(parser, list(sys.argv[1:] if argv is None else argv), fields)
+    names = [*fields, *REMOVED]
+    namespace, unknown, faults = parse_all(parser, list(sys.argv[1:] if argv is None else argv), names)
     values = vars(namespace)
-    flags = {name: plain_value(values.pop(name)) for name in fields if values[name] is not NOT_TYPED}
+    typed = {name: values.pop(name) for name in names}
+    flags = {name: plain_value(value) for name, value in typed.items() if value is not NOT_TYPED}
     config, cfg_options = values.pop('config'), values.pop('cfg_options')
     faults += unknown_faults(unknown, [*fields, 'cfg-options', *values])
     values = {name: value for name, value in values.items() if value is not NOT_TYPED}
@@ -130,8 +143,6 @@ def unknown_faults(tokens: Sequence[str], names: Sequence[str]) -> list[str]:
 
 def unknown_flag(flag: str, names: Sequence[str]) -> str:
     name = flag.lstrip('-').replace('-', '_')
-    if name in RENAMED:
-        return f'{flag}: no longer exists; use {RENAMED[name]}'
     near = hint(name, [f'--{name}' for name in names])
     return f'{flag}: unknown flag{near.replace(chr(39), "")}'
 

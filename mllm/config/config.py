@@ -2,6 +2,8 @@
 
     file < --cfg-options < typed flags     ->  (Config, TrainingArguments), or one ConfigError with every fault
 
+Each of the three may use old names of training arguments; they are translated before the next one overrides them.
+
 Files are mmengine's Python configs: `_base_`, `_base_.NAME`, `{{$VAR:default}}`, and of the file it stands in
 `{{fileDirname}}` and `{{fileBasenameNoExtension}}`. `{{$MLLM_CONFIG_NAME:name}}` is, in bases too, the name (without
 .py) of the config that is run: `output_dir='./exp/{{$MLLM_CONFIG_NAME:run}}'`. Top-level UPPER_CASE names are a
@@ -25,8 +27,9 @@ from mmengine.config.utils import ConfigParsingError
 from mmengine.logging import MMLogger
 
 from mllm.config.check import ConfigError, check_config, hint
-from mllm.config.command_line import CommandLine, CommandLineParser, parse_command_line, parse_option
+from mllm.config.command_line import CommandLine, CommandLineParser, parse_command_line
 from mllm.config.output_dir import CONFIG_NAME, check_output_dir, last_checkpoint, remove_old_checkpoints
+from mllm.config.overrides import SECTION, Resolved
 from mllm.config.text import python_text
 from mllm.config.training_args import TrainingArguments
 
@@ -65,16 +68,19 @@ def prepare_args(argv: Sequence[str] | None = None) -> tuple[Config, TrainingArg
     ConfigError with all faults that can be known before a model or a data file is touched.
     """
     line = parse_command_line(argv)
-    cfg, faults = resolve(line)
-    training_args = cfg.get('training_args') or {}
+    run = resolve(line)
+    training_args = run.sections.get(SECTION) or {}
     if isinstance(training_args, Mapping) and not training_args.get('output_dir'):
-        faults.append('training_args.output_dir: missing; set it in the config or give --output_dir FOLDER')
-    if faults:
-        raise ConfigError(faults, line.config)
+        run.faults.append('training_args.output_dir: missing; set it in the config or give --output_dir FOLDER')
+    cfg = run.checked()
+    os.environ.update(run.environment)
     try:
-        return cfg, TrainingArguments(**plain(training_args))
+        arguments = TrainingArguments(**plain(training_args))
     except ValueError as error:
         raise ConfigError([f'training_args: {error}'], line.config) from error
+    if arguments.process_index == 0:
+        run.warn()
+    return cfg, arguments
 
 
 def config_from_command_line(
@@ -82,37 +88,33 @@ def config_from_command_line(
 ) -> tuple[Config, CommandLine]:
     """The checked config alone, for tools; `parser` may hold options of their own."""
     line = parse_command_line(argv, parser)
-    cfg, faults = resolve(line)
-    if faults:
-        raise ConfigError(faults, line.config)
+    run = resolve(line)
+    cfg = run.checked()
+    run.warn()
     return cfg, line
 
 
 def load_config(path: str | os.PathLike[str], cfg_options: Sequence[str] = ()) -> Config:
     """The resolved, checked config of a file, with 'a.b=c' options. ConfigError with all faults."""
-    cfg, faults = resolve(CommandLine(str(path), list(cfg_options), {}, {}, []))
-    if faults:
-        raise ConfigError(faults, str(path))
+    run = resolve(CommandLine(str(path), list(cfg_options), {}, {}, []))
+    cfg = run.checked()
+    run.warn()
     return cfg
 
 
-def resolve(line: CommandLine) -> tuple[Config, list[str]]:
+def resolve(line: CommandLine) -> Resolved:
     """The config a command line asks for, and all faults. ConfigError if the file cannot be read."""
     faults = list(line.faults)
     try:
         sections = read_file(line.config)
     except ConfigError as error:
         raise ConfigError([*faults, *error.faults], line.config) from error
-    for option in line.cfg_options:
-        try:
-            set_option(sections, *parse_option(option))
-        except ValueError as error:
-            faults.append(str(error))
-    if line.flags and sections.get('training_args') is None:
-        sections['training_args'] = {}
-    if isinstance(sections.get('training_args'), dict):
-        sections['training_args'].update(line.flags)
-    return Config(sections, filename=line.config), faults + check_config(sections)
+    run = Resolved(sections, line.config, faults)
+    run.take_section()
+    run.take_options(line.cfg_options)
+    run.take_flags(line.flags)
+    run.faults += check_config(sections)
+    return run
 
 
 def read_file(path: str) -> dict[str, Any]:
@@ -166,29 +168,6 @@ def plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return type(value)([plain(item) for item in value])
     return str(value) if isinstance(value, PurePath) else value
-
-
-def set_option(sections: dict[str, Any], key: str, value: Any) -> None:
-    """Set 'a.b.0.c'. Missing dicts are made; a value replaces what was there. ValueError if the way is blocked."""
-    *parents, last = key.split('.')
-    node: Any = sections
-    for number, part in enumerate(parents):
-        where = f'--cfg-options {key}: {".".join(parents[:number]) or "the config"}'
-        if isinstance(node, dict) and node.get(part) is None:
-            node[part] = {}
-        node = node[position(node, part, where)]
-    node[position(node, last, f'--cfg-options {key}: {".".join(parents) or "the config"}')] = value
-
-
-def position(node: Any, part: str, where: str) -> str | int:
-    """The key or index `part` means in `node`."""
-    if isinstance(node, dict):
-        return part
-    if not isinstance(node, list):
-        raise ValueError(f'{where} is {node!r}, which has no {part!r}')
-    if not part.isdecimal() or int(part) >= len(node):
-        raise ValueError(f'{where} is a list with {len(node)} items; give an index below that, not {part!r}')
-    return int(part)
 
 
 def dump_config(cfg: Config, training_args: TrainingArguments) -> Path:

@@ -47,16 +47,6 @@ class TrainingArguments(Seq2SeqTrainingArguments):
         super().__post_init__()
 
 
-RENAMED = {
-    'evaluation_strategy': 'eval_strategy',
-    'group_by_length': "train_sampling_strategy='group_by_length'",
-    'logging_dir': 'the environment variable TENSORBOARD_LOGGING_DIR',
-    'no_cuda': 'use_cpu',
-    'warmup_ratio': 'warmup_steps (below 1: a share of all steps)',
-}
-"""Fields of transformers 4 that are gone, and what to write now."""
-
-
 def training_hints() -> dict[str, Any]:
     """Name and type of every field that may be set."""
     types = get_type_hints(TrainingArguments)

@@ -54,15 +54,31 @@ def test_cfg_options_may_be_repeated():
 
 def test_all_faults_come_at_once():
     argv = ['run.py', '--learnig_rate', '1e-4', '--seed', 'abc', '--max_steps=x', '--foo=1', '--optim', 'adamv_torch']
-    faults = parse_command_line([*argv, '--warmup_ratio', '0.1', '--use_cpu']).faults
+    faults = parse_command_line([*argv, '--warmup_ratio', 'much', '--use_cpu']).faults
     assert sorted(faults) == [
         '--foo: unknown flag',
         '--learnig_rate: unknown flag; did you mean --learning_rate?',
         "--max_steps: invalid int value: 'x'",
         "--optim: there is no 'adamv_torch'; did you mean 'adamw_torch' or 'adamw_torch_xla' or 'adamw_torch_8bit'?",
         "--seed: invalid int value: 'abc'",
-        '--warmup_ratio: no longer exists; use warmup_steps (below 1: a share of all steps)',
+        "--warmup_ratio: invalid float value: 'much'",
     ]
+
+
+def test_old_names_are_flags_too():
+    argv = ['run.py', '--evaluation_strategy', 'steps', '--warmup-ratio=0.1', '--no_cuda', '--group_by_length', 'false']
+    line = parse_command_line([*argv, '--tpu_num_cores', '8'])
+    assert line.faults == []
+    old = {'evaluation_strategy': 'steps', 'warmup_ratio': 0.1, 'no_cuda': True, 'group_by_length': False}
+    assert line.flags == {**old, 'tpu_num_cores': 8}
+
+
+def test_help_and_hints_name_no_old_names(capsys: pytest.CaptureFixture[str]):
+    (fault,) = parse_command_line(['run.py', '--warmup_ratios', '1']).faults
+    assert fault == '--warmup_ratios: unknown flag'
+    with pytest.raises(SystemExit):
+        parse_command_line(['--help'])
+    assert 'evaluation_strategy' not in capsys.readouterr().out
 
 
 def test_flags_are_not_abbreviated():

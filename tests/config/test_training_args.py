@@ -1,6 +1,6 @@
 """Defaults and additional fields of the training arguments."""
 
-from mllm.config.training_args import RENAMED, TrainingArguments, training_hints
+from mllm.config.training_args import TrainingArguments, training_hints
 
 
 def test_defaults():
@@ -32,7 +32,6 @@ def test_warmup_below_one_is_a_share_of_the_steps():
     assert TrainingArguments(output_dir='x', use_cpu=True, warmup_steps=7).get_warmup_steps(100) == 7
 
 
-def test_hints_cover_all_fields_and_no_renamed_one():
+def test_hints_cover_all_fields():
     hints = training_hints()
     assert {'output_dir', 'do_multi_predict', 'overwrite_output_dir', 'generation_num_beams'} <= set(hints)
-    assert not set(RENAMED) & set(hints)
