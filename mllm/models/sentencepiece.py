@@ -70,7 +70,7 @@ def swallowing(token: str) -> AddedToken:
 def read_model(path: str | Path) -> Any:
     """A parsed sentencepiece model; ValueError unless it is a BPE with byte pieces that leaves its text as it is."""
     try:
-        proto = SentencePieceExtractor(str(path)).proto
+        proto: Any = SentencePieceExtractor(str(path)).proto
     except Exception as error:  # protobuf's DecodeError has no public name of its own
         raise ValueError(f'{path} is not a sentencepiece model ({error}); fetch it again') from error
     spec, text = proto.trainer_spec, proto.normalizer_spec

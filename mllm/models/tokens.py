@@ -40,7 +40,7 @@ def find_file(path: str, name: str) -> str | None:
 def add_tokens(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str]) -> None:
     """Add what is not there yet, each as one special token; a tokenizer without pad token pads with <unk> or </s>."""
     known = tokenizer.get_vocab()
-    new = [swallowing(token) for token in tokens if token not in known]
+    new: list[Any] = [swallowing(token) for token in tokens if token not in known]
     if new:
         tokenizer.add_special_tokens({'additional_special_tokens': new}, replace_extra_special_tokens=False)
     if tokenizer.pad_token is None:
