@@ -56,7 +56,7 @@ def check(path: Path, groups: list[str], show: int) -> bool:
 
 def summary(outcomes: list[Outcome]) -> str:
     count = Counter(outcome.status for outcome in outcomes)
-    defects = f'{count["sane"]} known defects have the sane value, {count["defect"]} have none that is given'
+    defects = f'{count["sane"]} known defects have the wanted value, {count["defect"]} differ as no value is given'
     return f'matched {len(outcomes) - count["different"]} of {len(outcomes)} ({defects})'
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 Case = dict[str, Any]
 Runner = Callable[[Case], Any]
 """A case -> the value to compare with its `expected`, or a dict of those entries of it that we give."""
+
+Status = Literal['same', 'sane', 'defect', 'different']
 
 REFUSALS = (ValueError, LookupError, FileNotFoundError)
 """What our code raises where it refuses an input; anything else is a crash."""
@@ -21,31 +24,41 @@ TOLERANCES = {'iou': 1e-5}
 class Outcome:
     """What became of a case.
 
-    status   'same' as recorded, 'different', or for known defects of the original: 'sane', equal to the wanted value;
-             'defect', where no value is given
+    status   'same' as recorded, or 'different'; for known defects of the original 'sane', equal to the wanted value, or
+             'defect', different where no value is given
     """
 
     id: str
-    status: Literal['same', 'sane', 'defect', 'different']
+    status: Status
     differences: list[str] = field(default_factory=list)
 
 
 def judge(case: Case, run: Runner, run_sane: Runner | None = None) -> Outcome:
-    """What became of a case. `run_sane` gives the value for its `sane` entry where that is not the same as `run`'s."""
+    """What became of a case. A known defect is held against its `sane` value where one is given.
+
+    With `run_sane` we have both: it gives the sane value, and `run` must still give what the original did.
+    """
+    defect, sane = 'known_defect' in case, case.get('sane')
+    as_recorded = partial(held_against, case.get('expected'), 'expected_error' in case, run, case)
+    if not defect or sane is None:
+        differences = as_recorded()
+        return Outcome(case['id'], 'defect' if defect and differences else status(differences), differences)
+    refusal = isinstance(sane, Mapping) and 'error' in sane
+    differences = [f'sane: {line}' for line in held_against(sane, refusal, run_sane or run, case)]
+    differences += as_recorded() if run_sane else []
+    return Outcome(case['id'], status(differences, 'sane'), differences)
+
+
+def status(differences: list[str], good: Status = 'same') -> Status:
+    return 'different' if differences else good
+
+
+def held_against(wanted: Any, refusal: bool, run: Runner, case: Case) -> list[str]:
+    """Differences of what `run` gives from a wanted value, or from a wanted refusal."""
     found, error = attempt(run, case)
-    if 'expected_error' in case:
-        differences = [] if error else [f'should be refused ({case["expected_error"]["type"]}), got {found!r:.200}']
-    else:
-        differences = [f'refused: {error}'] if error else compare(case['expected'], found)
-    if not differences:
-        return Outcome(case['id'], 'same')
-    if 'known_defect' not in case:
-        return Outcome(case['id'], 'different', differences)
-    if case.get('sane') is None:
-        return Outcome(case['id'], 'defect')
-    found, error = attempt(run_sane or run, case)
-    differences = [f'refused: {error}'] if error else compare(case['sane'], found)
-    return Outcome(case['id'], 'different' if differences else 'sane', [f'sane: {line}' for line in differences])
+    if refusal:
+        return [] if error else [f'should be refused, got {found!r:.200}']
+    return [f'refused: {error}'] if error else compare(wanted, found)
 
 
 def attempt(run: Runner, case: Case) -> tuple[Any, Exception | None]:

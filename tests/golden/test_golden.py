@@ -53,7 +53,7 @@ def test_the_command_counts_what_matches(tmp_path: Path):
     root = Path(__file__).parents[2]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert 'cases.jsonl: matched 4 of 4 (1 known defects have the sane value' in done.stdout
+    assert 'cases.jsonl: matched 4 of 4 (1 known defects have the wanted value' in done.stdout
 
 
 def test_it_fails_and_shows_both_values_where_a_case_differs(
@@ -77,6 +77,7 @@ def test_it_fails_and_shows_both_values_where_a_case_differs(
         ({'known_defect': 'x'}, 2.0, 'defect'),
         ({'known_defect': 'x', 'sane': 2.0}, 2.0, 'sane'),
         ({'known_defect': 'x', 'sane': 3.0}, 2.0, 'different'),
+        ({'known_defect': 'x', 'sane': 3.0}, 1.0, 'different'),
     ],
 )
 def test_known_defects_count_only_with_the_sane_value(changes: dict[str, Any], found: float, status: str):
