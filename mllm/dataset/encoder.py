@@ -52,6 +52,11 @@ class EpisodeEncoder:
         kept, segments, image_runs, images = self.fit(support, queries)
         meta = {**(episode.query.get('meta') or {}), **episode.meta}
         if kept < len(support):
+            if episode.indivisible:
+                raise ValueError(
+                    f'only {kept} of {len(support)} supports fit, and the answer is about all of them; '
+                    'raise model_max_length or lower shot'
+                )
             meta['dropped_supports'] = len(support) - kept
         if clipped := sum(item.clipped for item in items):
             meta['clipped'] = clipped
