@@ -1,6 +1,7 @@
 """What a run leaves in its output folder, and in what order it comes and goes."""
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -105,6 +106,23 @@ def test_a_run_that_fails_is_unfinished(tmp_path, preprocessor, tiny):
     with pytest.raises(StopIteration):
         trainer.fit()
     assert is_unfinished(str(tmp_path))
+
+
+def test_a_fault_while_the_model_is_saved_leaves_the_one_that_was_there(tmp_path, preprocessor, tiny, monkeypatch):
+    trainer = make_trainer(tmp_path, preprocessor, tiny)
+    trainer.save_model()
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+
+    def half(model, folder, state_dict):
+        Path(folder).mkdir(parents=True)
+        Path(folder, 'model.safetensors').write_bytes(b'half')
+        raise OSError('no space left')
+
+    monkeypatch.setattr('mllm.engine.saving.save_weights', half)
+    with pytest.raises(OSError, match='no space left'):
+        trainer.save_model()
+    assert {'model.safetensors', 'config.json', 'tokenizer.json'} < before.keys()
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
 
 
 def test_a_model_saved_elsewhere_is_written_there(tmp_path, preprocessor, tiny):

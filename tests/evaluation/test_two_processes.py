@@ -1,4 +1,4 @@
-"""Two processes evaluate as one does: the same rows in the same order, the same numbers, each file written once."""
+"""Two processes evaluate as one does: the same rows in the same order, the same numbers; one writes the files."""
 
 import json
 from collections.abc import Callable
@@ -10,7 +10,9 @@ import pytest
 from tests.evaluation.two_processes import BATCH_SIZES, LENGTH, SKIPPED, evaluate
 
 TIMES = {'two_runtime', 'two_samples_per_second'}
-FILES = ('two_extra_prediction.jsonl', 'two_skipped.jsonl', 'two_results.json')
+FILES = ('two_extra_prediction.jsonl', 'two_skipped.jsonl', 'two_results.json', 'two_tables.json')
+WRITTEN = (*FILES[:2], FILES[0], *FILES[2:])
+"""Predictions before the metric sees them, and again with its verdict."""
 
 
 def test_two_processes(
@@ -27,7 +29,7 @@ def test_two_processes(
     expected = evaluate(config, one)
     ranks = [json.loads((two / f'rank{number}.json').read_text()) for number in range(2)]
     assert [rank['world_size'] for rank in ranks] == [2, 2]
-    assert ranks[0]['written'] == expected['written'] == [f'{size}/{name}' for size in BATCH_SIZES for name in FILES]
+    assert ranks[0]['written'] == expected['written'] == [f'{size}/{name}' for size in BATCH_SIZES for name in WRITTEN]
     assert ranks[1]['written'] == []
     for size in BATCH_SIZES:
         check_rows(*(read_jsonl(folder / str(size) / FILES[0]) for folder in (one, two)))

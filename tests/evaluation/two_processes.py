@@ -11,8 +11,8 @@ from transformers import set_seed
 
 from mllm.config.config import load_config
 from mllm.dataset.builder import prepare_data
-from mllm.evaluation import evaluator
 from mllm.evaluation.evaluator import Evaluation, Evaluator
+from mllm.evaluation.report import files
 from mllm.metric.link_context import LinkContextAccuracy
 from mllm.models.builder import load_model, load_preprocessor
 from mllm.types import Skipped
@@ -45,13 +45,13 @@ def evaluate(config, out, fails=False):
     model = load_model(cfg.model_args, preprocessor).eval()
     inner = prepare_data(cfg.data_args, preprocessor, 0, ['multitest'])['multitest_two']
     evaluation = Evaluation('two', Uneven(inner, fails), LinkContextAccuracy())
-    written, write = [], evaluator.write_text_atomically
+    written, write = [], files.write_text_atomically
 
     def watched(path, text):
         written.append(str(path.relative_to(out)))
         write(path, text)
 
-    evaluator.write_text_atomically = watched
+    files.write_text_atomically = watched
     try:
         metrics = {
             size: Evaluator(preprocessor, str(out / str(size)), size, 0, {'max_new_tokens': 3}, False)(
@@ -60,7 +60,7 @@ def evaluate(config, out, fails=False):
             for size in BATCH_SIZES
         }
     finally:
-        evaluator.write_text_atomically = write
+        files.write_text_atomically = write
     return {'metrics': metrics, 'written': written}
 
 

@@ -11,12 +11,14 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.utils.tensorboard
+from tqdm import tqdm
 
 from mllm.config.config import load_config
 from mllm.engine import callbacks, trainer
@@ -24,7 +26,8 @@ from mllm.models.builder import load_model, load_preprocessor
 from mllm.pipeline.finetune import main
 
 CHANGES = {'os.rename', 'os.remove', 'os.mkdir', 'os.rmdir'}
-POLL = 0.002
+POLL, LIMIT = 0.002, 120
+"""Seconds between two looks at a child, and after which it must have ended."""
 
 
 class CountedChanges:
@@ -50,6 +53,8 @@ def run(request: dict[str, Any]) -> None:
     log = os.open(request['log'], os.O_CREAT | os.O_APPEND | os.O_WRONLY)
     os.dup2(log, 1)
     os.dup2(log, 2)
+    # Its own is shared between processes: a child that is killed would keep it from all others.
+    tqdm.set_lock(threading.RLock())
     changes = CountedChanges(request['folder'], request.get('kill_at', 0))
     sys.addaudithook(changes)
     status = main(request['arguments'])
@@ -62,7 +67,7 @@ def run(request: dict[str, Any]) -> None:
 def watch(child: int, request: dict[str, Any]) -> dict[str, Any]:
     """Wait for a child's end, or bring it about. It is not reaped before: its id is nobody else's."""
     events, kill_after = Path(request['folder'], 'runs'), request.get('kill_after', float('inf'))
-    before, began = count(events), None
+    before, began, started = count(events), None, time.monotonic()
     while True:
         pid, status = os.waitpid(child, os.WNOHANG)
         if pid:
@@ -72,6 +77,8 @@ def watch(child: int, request: dict[str, Any]) -> dict[str, Any]:
         if began is not None and time.monotonic() - began >= kill_after:
             os.kill(child, signal.SIGKILL)
             kill_after = float('inf')
+        if time.monotonic() - started > LIMIT:
+            os.kill(child, signal.SIGTERM)
         time.sleep(POLL)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,14 @@ Launch = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
-def launch(command: list[str], environment: dict[str, str], tmp_path: Path) -> Launch:
+def launch(root: Path, environment: dict[str, str], tmp_path: Path) -> Launch:
     """Runs the entry script through `accelerate launch` from another folder."""
 
     def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-        words = [*command, *map(str, arguments)]
-        return subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        command = [sys.executable, '-m', 'accelerate.commands.launch']
+        command += ['--config_file', str(root / 'accelerate_config/default_config.yaml')]
+        command += [str(root / 'mllm/pipeline/finetune.py'), *map(str, arguments)]
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
 
     return run
 

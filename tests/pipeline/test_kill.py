@@ -4,7 +4,6 @@ Bit for bit: the checkpoints with weights, optimiser, schedule and random states
 """
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -107,6 +106,8 @@ def kill_and_restart(server: Server, folder: Path, flags: list[str], moments: An
         in_the_midst += any((folder / str(runs) / UNFINISHED).glob('*'))
         for path in checkpoints(str(folder / str(runs))):
             assert damage(path) is None
+        model = folder / str(runs) / 'model.safetensors'
+        assert not model.exists() or checksum(model) == expected['model']
     server.run(folder / str(runs), flags)
     assert outcome(folder / str(runs)) == expected
     assert not is_unfinished(str(folder / str(runs)))
@@ -123,29 +124,26 @@ def test_killed_at_random_moments(server: Server, tmp_path: Path, name: str):
     assert outcome(tmp_path / 'undisturbed1') == expected
     assert len(expected['history']) >= 6
     assert expected['checkpoints']
-    # Half of a run's length at most: there is always less of it to come.
+    # Half of a run's length at most: there is always less of it to come. Two fall where the final model is saved.
     times = [{'kill_after': moment} for moment in rng.uniform(0, seconds / 2, 6)]
-    before_changes = [{'kill_at': int(moment)} for moment in rng.integers(1, changes // 2, 6)]
+    numbers = [*rng.integers(1, changes // 2, 5), *rng.integers(changes - 25, changes, 2)]
+    before_changes = [{'kill_at': int(number)} for number in numbers]
     (tmp_path / 'killed').mkdir()
     kill_and_restart(server, tmp_path / 'killed', flags, times, expected)
     (tmp_path / 'killed at a change').mkdir()
     assert kill_and_restart(server, tmp_path / 'killed at a change', flags, before_changes, expected) > 2
 
 
-def test_the_real_command(
-    server: Server, config: Path, command: list[str], environment: dict[str, str], tmp_path: Path
-):
+def test_the_real_command(server: Server, config: Path, environment: dict[str, str], root: Path, tmp_path: Path):
     flags = SETTINGS['one kept']
     server.run(tmp_path / 'undisturbed', flags)
-    folder = tmp_path / 'killed'
-    words = [*command, str(config), '--output_dir', str(folder), *FLAGS, *flags]
-    with (tmp_path / 'real.log').open('w') as log:
-        # A session of its own: the launcher starts the process that trains.
-        started = subprocess.Popen(words, env=environment, stdout=log, stderr=log, start_new_session=True)
+    folder, script = tmp_path / 'killed', root / 'mllm/pipeline/finetune.py'
+    command = [sys.executable, str(script), str(config), '--output_dir', str(folder), *FLAGS, *flags]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as started:
         while not checkpoints(str(folder)) and started.poll() is None:
             time.sleep(0.005)
-        os.killpg(started.pid, signal.SIGKILL)
-        assert started.wait() == -signal.SIGKILL, (tmp_path / 'real.log').read_text()[-3000:]
+        started.kill()
+    assert started.returncode == -signal.SIGKILL
     assert is_unfinished(str(folder))
-    subprocess.run(words, env=environment, capture_output=True, check=True)
+    subprocess.run(command, env=environment, capture_output=True, check=True)
     assert outcome(folder) == outcome(tmp_path / 'undisturbed')
