@@ -77,7 +77,10 @@ DATASETS = Registry(
         'mllm.dataset.single_image_dataset.labelled_image',
     ],
 )
-POLICIES = Registry('POLICIES', ['mllm.dataset.single_image_dataset.policies'])
+POLICIES = Registry(
+    'POLICIES',
+    ['mllm.dataset.single_image_dataset.policies', 'mllm.dataset.single_image_dataset.published_policies'],
+)
 TRANSFORMS = Registry('TRANSFORMS', ['mllm.dataset.transform'])
 FORMATTERS = Registry('FORMATTERS', ['mllm.grounding.formatter'])
 TEMPLATES = Registry('TEMPLATES', ['mllm.conversation.templates'])

@@ -66,12 +66,14 @@ class Episode:
     """A query and the support items shown before it; a plain sample has no support.
 
     `earlier_queries` are further queries on the same support, asked (and, in training, supervised) before `query`.
+    An `indivisible` episode has an answer about all its supports, so none of them may be left out to make it fit.
     """
 
     query: RawItem
     support: tuple[RawItem, ...] = ()
     earlier_queries: tuple[RawItem, ...] = ()
     meta: dict[str, Any] = field(default_factory=dict)
+    indivisible: bool = False
 
     @property
     def items(self) -> tuple[RawItem, ...]:

@@ -2,7 +2,11 @@
 
 import json
 import os
+import socket
+import subprocess
+import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +36,29 @@ def environment() -> dict[str, str]:
 
 
 @pytest.fixture(scope='session')
+def launch_two(environment: dict[str, str]) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs a script of the tests in two processes on this machine, as users start them (about 12 s)."""
+
+    def launch(script: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+        with socket.socket() as free:
+            free.bind(('127.0.0.1', 0))
+            port = free.getsockname()[1]
+        words = '-m accelerate.commands.launch --multi_gpu --num_processes 2 --num_machines 1 --mixed_precision no'
+        command = [sys.executable, *words.split(), '--dynamo_backend', 'no', '--main_process_port', str(port)]
+        path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get('PYTHONPATH')])])
+        return subprocess.run(
+            [*command, str(script), *map(str, arguments)],
+            env={**environment, 'PYTHONPATH': path},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+
+    return launch
+
+
+@pytest.fixture(scope='session')
 def small_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with images and pairs.jsonl: six classes, one image in each of six families."""
     folder = tmp_path_factory.mktemp('world')
@@ -50,11 +77,17 @@ def small_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def write_config(small_world: Path, tmp_path: Path) -> Callable[..., Path]:
+def write_config(write_config_in: Callable[..., Path], tmp_path: Path) -> Callable[..., Path]:
     """Writes a run config on the small world; `tail` is Python code after it."""
+    return partial(write_config_in, tmp_path)
 
-    def write(tail: str = '') -> Path:
-        path = tmp_path / 'small_run.py'
+
+@pytest.fixture(scope='session')
+def write_config_in(small_world: Path) -> Callable[..., Path]:
+    """The same, for a folder that is given first."""
+
+    def write(folder: Path, tail: str = '') -> Path:
+        path = folder / 'small_run.py'
         path.write_text(
             f"""
 _base_ = [{str(ROOT / 'config/_base_/model/tiny_llava.py')!r}, {str(ROOT / 'config/_base_/train/tiny_cpu.py')!r}]

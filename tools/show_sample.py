@@ -111,7 +111,7 @@ def wrap(text: str, width: int = 18) -> str:
         if lines[-1] and len(lines[-1]) + len(word) >= width:
             lines.append('')
         lines[-1] = f'{lines[-1]} {word}'.strip()
-    return '\n'.join(lines[:4])
+    return '\n'.join([*lines[:4], '...'] if len(lines) > 4 else lines)
 
 
 def main() -> int:

@@ -48,8 +48,8 @@ COMPONENTS: dict[str, Registry] = {
 }
 """Under which key, at any depth, a dict (or a list of dicts) with a `type` belongs to which registry."""
 
-TEMPLATE_KEYS = ('conv_template', 'episode_template')
-"""Keys whose value is the name of a template."""
+NAMES = {'conv_template': TEMPLATES, 'episode_template': TEMPLATES, 'policy': POLICIES}
+"""Under which key, at any depth, a text is a name of which registry."""
 
 POLICY_RUNTIME = 4
 """A policy is called (bank, index, shot, rng, **the config's arguments)."""
@@ -178,12 +178,13 @@ class ConfigCheck:
         self.nested(arguments, path)
 
     def nested(self, values: Mapping[Any, Any], path: str) -> None:
-        """Components and template names below the arguments of a component."""
+        """Components and names of entries below the arguments of a component."""
         for key, value in values.items():
             where = f'{path}.{key}'
-            if key in TEMPLATE_KEYS and isinstance(value, str):
-                if value not in TEMPLATES:
-                    self.faults.append(f'{where}: there is no {value!r} in TEMPLATES{hint(value, TEMPLATES.names())}')
+            if key in NAMES and isinstance(value, str):
+                if value not in NAMES[key]:
+                    names = hint(value, NAMES[key].names())
+                    self.faults.append(f'{where}: there is no {value!r} in {NAMES[key].name}{names}')
             elif key in COMPONENTS and isinstance(value, dict):
                 self.component(value, COMPONENTS[key], where)
             elif key in COMPONENTS and isinstance(value, (list, tuple)):

@@ -28,7 +28,7 @@ from mmengine.logging import MMLogger
 
 from mllm.config.check import ConfigError, check_config, hint
 from mllm.config.command_line import CommandLine, CommandLineParser, parse_command_line
-from mllm.config.output_dir import CONFIG_NAME, check_output_dir, last_checkpoint, remove_old_checkpoints
+from mllm.config.output_dir import CONFIG_NAME, UNFINISHED_CONFIG, check_output_dir
 from mllm.config.overrides import SECTION, Resolved
 from mllm.config.text import python_text
 from mllm.config.training_args import TrainingArguments
@@ -38,10 +38,8 @@ __all__ = [
     'check_output_dir',
     'config_from_command_line',
     'dump_config',
-    'last_checkpoint',
     'load_config',
     'prepare_args',
-    'remove_old_checkpoints',
 ]
 
 CONFIG_NAME_VARIABLE = 'MLLM_CONFIG_NAME'
@@ -182,7 +180,7 @@ def dump_config(cfg: Config, training_args: TrainingArguments) -> Path:
     arguments = sections.get('training_args') or {}
     sections['training_args'] = {key: value for key, value in arguments.items() if not key.endswith('_token')}
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix('.unfinished')
+    unfinished = path.with_name(UNFINISHED_CONFIG)
     unfinished.write_text(f'# The resolved config of a run; it can be run again.\n{python_text(sections)}', 'utf-8')
     unfinished.replace(path)
     return path

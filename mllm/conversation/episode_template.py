@@ -46,8 +46,7 @@ class EpisodeTemplate:
         self, support: Sequence[Sequence[Turn]], queries: Sequence[Sequence[Turn]], answer_open: bool = False
     ) -> list[Segment]:
         """Segments of an episode, supports first. `answer_open` leaves the last answer to the model."""
-        places = [self.first_support] + [self.support] * (len(support) - 1) if support else []
-        places += [self.query if len(support) + len(queries) > 1 else self.single] * len(queries)
+        places = self.places(len(support), len(queries))
         turns = [*support, *queries]
         if answer_open:
             turns[-1] = open_answer(turns[-1])
@@ -55,6 +54,11 @@ class EpisodeTemplate:
             Segment(place.template.render(item, place.supervised, place.keep_end), place.bos, number)
             for number, (place, item) in enumerate(zip(places, turns, strict=True))
         ]
+
+    def places(self, supports: int, queries: int) -> list[Place]:
+        """The place of each item of an episode, supports first."""
+        before = [self.first_support] + [self.support] * (supports - 1) if supports else []
+        return before + [self.query if supports + queries > 1 else self.single] * queries
 
 
 def open_answer(turns: Sequence[Turn]) -> list[Turn]:

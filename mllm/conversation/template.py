@@ -27,7 +27,7 @@ class ConversationTemplate:
     sep2: str = '</s>'
 
     def render(self, turns: Sequence[Turn], supervised: bool, keep_end: bool = True) -> tuple[Chunk, ...]:
-        """Chunks of the conversation; each answer with its `sep2` is one chunk.
+        """Chunks of the conversation; each answer, with the blank before it and its `sep2`, is one chunk.
 
         An answer is supervised if its turn says so, otherwise if `supervised`. A last answer that is the empty string
         is left open: the text ends with the assistant's role, ready to be continued. `keep_end` False drops
@@ -39,12 +39,13 @@ class ConversationTemplate:
         for position in range(0, len(turns), 2):
             question, answer = turns[position], turns[position + 1]
             last = position + 2 == len(turns)
-            head += f'{self.roles[0]}: {question["value"]}{self.sep}{self.roles[1]}: '
+            head += f'{self.roles[0]}: {question["value"]}{self.sep}{self.roles[1]}:'
             if last and not answer['value']:
-                chunks.append(Chunk(head.rstrip(' ')))
+                chunks.append(Chunk(head))
                 break
             end = self.sep2 if keep_end or not last else ''
-            chunks += [Chunk(head), Chunk(answer['value'] + end, answer.get('supervised', supervised))]
+            # The blank is the first thing the model has to write: a prompt ends before it.
+            chunks += [Chunk(head), Chunk(f' {answer["value"]}{end}', answer.get('supervised', supervised))]
             head = ''
         return tuple(chunks)
 

@@ -9,6 +9,7 @@ from mllm.conversation.template import ConversationTemplate
 from mllm.registry import TEMPLATES
 
 _CHAT = 'A chat between a curious user and an artificial intelligence assistant. '
+_HYPNOTIZED = 'You are hypnotized and '
 
 CONVERSATION_TEMPLATES = {
     'vicuna_v1.1': ConversationTemplate(
@@ -20,6 +21,18 @@ CONVERSATION_TEMPLATES = {
     ),
     # No system text, but the separator after it: the text starts with a blank.
     'hypnotized_ans_v1.0': ConversationTemplate(''),
+    'hypnotized_v1.0': ConversationTemplate(
+        _HYPNOTIZED + 'I will tell you some new knowledge. Please note that this knowledge is limited to this '
+        'conversation we are having and learn the cause and effect relationships.'
+    ),
+    'hypnotized_v1.1': ConversationTemplate(
+        _HYPNOTIZED + 'use the knowledge you learnt from the previous conversation to answer the following question: '
+    ),
+    # With the spelling of the original.
+    'icl_v1.0': ConversationTemplate(
+        _CHAT + 'The answer is not strictly right, the assitant should find the relationship in the conversation and '
+        'gives answers according to the examples.'
+    ),
     # The system text ends with a blank of its own, so two blanks stand before the role.
     'final_v1.0': ConversationTemplate('[FINAL QUESTION]: '),
 }

@@ -14,6 +14,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from PIL import Image
+
 from mllm.conversation.template import check_order
 from mllm.dataset.supervision import TokenizedSegment, join_segments, tokenize_segment
 from mllm.grounding.formatter import substitute
@@ -21,8 +23,6 @@ from mllm.grounding.geometry import clip_boxes, clip_points, normalise_boxes, no
 from mllm.types import IGNORE_INDEX, IMAGE_PLACEHOLDER, Episode, Preprocessor, RawItem, Sample, Target, Turn
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from mllm.utils.rng import ItemRng
 
 
@@ -52,6 +52,11 @@ class EpisodeEncoder:
         kept, segments, image_runs, images = self.fit(support, queries)
         meta = {**(episode.query.get('meta') or {}), **episode.meta}
         if kept < len(support):
+            if episode.indivisible:
+                raise ValueError(
+                    f'only {kept} of {len(support)} supports fit, and the answer is about all of them; '
+                    'raise model_max_length or lower shot'
+                )
             meta['dropped_supports'] = len(support) - kept
         if clipped := sum(item.clipped for item in items):
             meta['clipped'] = clipped
@@ -76,6 +81,8 @@ class EpisodeEncoder:
             if target:
                 raise ValueError('boxes and points need an image, this item has none')
             return PreparedItem(None, turns)
+        if not isinstance(image, Image.Image):
+            raise ValueError(f'image is a {type(image).__name__}; an item has one PIL image, others are its supports')
         target, clipped = clip_target(target, image.size)
         for transform in (self.augment if self.training else None, self.preprocessor.transform):
             if transform is not None:
@@ -84,13 +91,13 @@ class EpisodeEncoder:
 
     def write_out(self, turn: Turn, target: Target | None, size: tuple[int, int]) -> Turn:
         """Stage 5: the turn with its placeholders replaced by coordinates."""
+        formatter = self.preprocessor.formatter
         unit: Target = {}
         if target:
             unit = {
-                'boxes': normalise_boxes(target.get('boxes', []), *size),
+                'boxes': normalise_boxes(target.get('boxes', []), *size, formatter.decimals),
                 'points': normalise_points(target.get('points', []), *size),
             }
-        formatter = self.preprocessor.formatter
         value = substitute(turn['value'], turn.get('boxes_seq'), turn.get('points_seq'), unit, formatter)
         return Turn({**turn, 'value': value})
 

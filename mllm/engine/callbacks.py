@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch import Tensor
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from mllm.engine.sampler import EpochSampler
+from mllm.utils.files import replacing
 
 LOSS_PLOT = 'loss.png'
 SMOOTHED_FROM = 30
@@ -100,9 +102,8 @@ def plot_history(history: Sequence[Mapping[str, Any]], path: str) -> None:
             draw_curve(axis, name, lines)
         finish(axis, title)
     axes[-1].set_xlabel('optimiser steps')
-    part = f'{path}.part'
-    figure.savefig(part, dpi=120, format='png')
-    os.replace(part, path)
+    with replacing(Path(path)) as part:
+        figure.savefig(part, dpi=120, format='png')
 
 
 def curves(history: Sequence[Mapping[str, Any]]) -> dict[str, tuple[list[int], list[float]]]:

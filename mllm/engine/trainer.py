@@ -1,11 +1,12 @@
-"""Stages 8 to 10 of a sample's way on many steps: `MultimodalTrainer`, a `Seq2SeqTrainer` whose runs resume exactly.
+"""Stages 8 to 10 of a sample's way on many steps: `MultimodalTrainer`, whose runs resume exactly.
 
     (epoch, index) pairs -> samples -> right-padded batches -> loss over all ranks and accumulation steps
     every eval_steps     -> the evaluator given -> metrics -> best checkpoint
     every save_steps     -> checkpoint under live names, optimiser, schedule, random states; loss.png
 
-A run that stopped and was started again equals one that never did: sampler and dataset depend on (epoch, index)
-alone, skipped batches are skipped by index, and weights are loaded strictly.
+A run that stopped, at whatever moment, and was started again equals one that never did: sampler and dataset depend
+on (epoch, index) alone, skipped batches are skipped by index, weights are loaded strictly, and a checkpoint has its
+name only when it is complete.
 """
 
 from __future__ import annotations
@@ -13,14 +14,15 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol, cast
+from pathlib import Path
+from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments, TrainerCallback, TrainerState
+from transformers import Seq2SeqTrainingArguments, TrainerCallback, TrainerState
 from transformers.integrations import TensorBoardCallback
-from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
+from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import IntervalStrategy
 
 from mllm.engine.callbacks import (
@@ -30,13 +32,13 @@ from mllm.engine.callbacks import (
     ThroughputCallback,
     plot_history,
 )
-from mllm.engine.checkpoint import check_resumable
+from mllm.engine.checkpoint import begin_run, check_resumable, end_run
 from mllm.engine.collator import Collator
 from mllm.engine.loss import step_counts, supervised_loss
 from mllm.engine.sampler import EpochSampler
+from mllm.engine.saving import SavingTrainer
 from mllm.types import Batch, Preprocessor
 from mllm.utils.log import get_logger
-from mllm.utils.weights import load_weights, save_weights
 
 logger = get_logger(__name__)
 
@@ -58,7 +60,7 @@ Evaluator = Callable[[Any, Any], dict[str, Any]]
 """(model, evaluation) -> prefixed metrics, the same on every rank; called on all ranks at once."""
 
 
-class MultimodalTrainer(Seq2SeqTrainer):
+class MultimodalTrainer(SavingTrainer):
     """Trains any model whose forward takes `logits_to_keep`, on a dataset that maps (epoch, index) to a `Sample`.
 
     `validation` is evaluated during training (`eval_strategy`) by `evaluator`, which must return `{prefix}_loss` or
@@ -106,20 +108,26 @@ class MultimodalTrainer(Seq2SeqTrainer):
 
     # ---- a whole run ----
 
-    def fit(self, resume_from: str | None = None) -> None:
+    def fit(self, resume_from: str | None = None, afresh: bool = False) -> None:
         """Train from the start or from a checkpoint, then save the final (or best) model to `output_dir`.
 
         Whatever ends the run, the log history and its plot are written. A finished run is not trained any further.
+        `afresh` removes the checkpoints that are in `output_dir`.
         """
         checkpoint = None if self.sharded else resume_from
         if checkpoint:
             check_resumable(checkpoint, self.args.world_size)
+        if self.args.should_save:
+            begin_run(str(self.args.output_dir), afresh)
         try:
             if not (checkpoint and self.load_finished(checkpoint)):
                 self.train(resume_from_checkpoint=resume_from)
             self.save_model()
         finally:
             self.keep_history()
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            end_run(str(self.args.output_dir))
 
     def load_finished(self, checkpoint: str) -> bool:
         """Load the outcome of a run that needs no further step, where the stock trainer would make one more."""
@@ -135,10 +143,13 @@ class MultimodalTrainer(Seq2SeqTrainer):
         if state.global_step < max_steps:
             return False
         logger.info('all %d steps are done; nothing to train after %s', max_steps, checkpoint)
-        best = state.best_model_checkpoint if self.args.load_best_model_at_end else None
-        load_weights(cast(nn.Module, self.model), best or checkpoint)
         state.init_training_references(self, max_steps, state.num_train_epochs, None)
         self.state = state
+        self.note_best(Path(checkpoint))
+        if self.args.load_best_model_at_end and state.best_model_checkpoint:
+            self._load_best_model()
+        else:
+            self._load_from_checkpoint(checkpoint)
         return True
 
     def keep_history(self) -> None:
@@ -240,33 +251,6 @@ class MultimodalTrainer(Seq2SeqTrainer):
         self.log({key: value for key, value in metrics.items() if isinstance(value, int | float)})
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
-
-    # ---- weights ----
-
-    @property
-    def sharded(self) -> bool:
-        """FSDP and DeepSpeed write checkpoints of their own format, which only they can read."""
-        return self.is_fsdp_enabled or self.is_deepspeed_enabled
-
-    def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
-        if not self.args.should_save:
-            return
-        folder = str(output_dir or self.args.output_dir)
-        save_weights(self.accelerator.unwrap_model(self.model, keep_torch_compile=False), folder, state_dict)
-        self.preprocessor.tokenizer.save_pretrained(folder)
-        torch.save(self.args, os.path.join(folder, TRAINING_ARGS_NAME))
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        if self.sharded:
-            super()._load_from_checkpoint(resume_from_checkpoint, model)
-        else:
-            load_weights(cast(nn.Module, self.model if model is None else model), resume_from_checkpoint)
-
-    def _load_best_model(self) -> None:
-        if self.sharded:
-            super()._load_best_model()
-        else:
-            load_weights(cast(nn.Module, self.model), str(self.state.best_model_checkpoint))
 
 
 def check_args(args: Seq2SeqTrainingArguments, has_validation: bool) -> None:

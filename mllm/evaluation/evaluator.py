@@ -1,18 +1,14 @@
 """Stages 10 to 12 for one named evaluation: dataset -> predictions in dataset order -> metrics -> files.
 
-    {prefix}_extra_prediction.jsonl   one row a sample: index, pred, target, meta, score, and the metric's own columns
-    {prefix}_results.json             the metrics, prefixed
-
-Every rank answers its share of the dataset; rank 0 gathers, orders and writes. Predictions are written before the
-metric is computed, so that a fault there loses nothing.
+Every rank answers its share of the dataset; rank 0 gathers, orders and writes (`report/files.py`). Predictions are
+written before the metric sees them, and again with its columns, so that a fault there loses nothing.
 """
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +18,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch.utils.data import DataLoader, Dataset, Subset
 from transformers import GenerationMixin
 
+from mllm.evaluation.report.files import EvaluationFiles
 from mllm.evaluation.scoring import AnswerLikelihood, Scorer
 from mllm.metric.base import Metric
 from mllm.types import Prediction, Preprocessor, Sample, Skipped
-from mllm.utils.files import write_text_atomically
-from mllm.utils.log import get_logger
-
-logger = get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -52,21 +45,26 @@ class Evaluator:
     show_progress: bool = True
 
     def __call__(self, model: GenerationMixin, evaluation: Evaluation) -> dict[str, float]:
-        """Answer the whole dataset, write both files, return the prefixed metrics (the same on every rank)."""
+        """Answer the whole dataset, write the files, return the prefixed metrics (the same on every rank)."""
         started = time.perf_counter()
         rows = gather_object(self.answer_share(model, evaluation))
         rows.sort(key=lambda row: row[0])
         predictions = [prediction for _, prediction, _ in rows if isinstance(prediction, Prediction)]
         skipped = [prediction for _, prediction, _ in rows if isinstance(prediction, Skipped)]
-        self.write_predictions(evaluation, predictions, skipped)
-        results = self.results(evaluation, predictions, [likelihood for *_, likelihood in rows if likelihood])
+        files = EvaluationFiles(Path(self.output_dir), evaluation.prefix, PartialState().is_main_process)
+        files.write_predictions(predictions)
+        files.write_skipped(skipped)
+        results = {'loss': mean_loss([likelihood for *_, likelihood in rows if likelihood]), 'n': len(predictions)}
+        # Every rank asks the metric, so that a fault in it ends all of them alike.
+        if evaluation.metric:
+            files.write_predictions(predictions, evaluation.metric.per_sample(predictions))
+            results |= evaluation.metric.compute(predictions)
         results['skipped'] = len(skipped)
         seconds = time.perf_counter() - started
         results |= {'runtime': round(seconds, 3), 'samples_per_second': round(len(rows) / seconds, 3)}
         metrics = {f'{evaluation.prefix}_{key}': value for key, value in results.items()}
-        if PartialState().is_main_process:
-            path = Path(self.output_dir) / f'{evaluation.prefix}_results.json'
-            write_text_atomically(path, json.dumps(metrics, indent=2) + '\n')
+        files.write_results(metrics)
+        files.write_tables(evaluation.metric.tables(predictions) if evaluation.metric else {})
         return metrics
 
     def answer_share(
@@ -97,34 +95,11 @@ class Evaluator:
         model.train(training)  # type: ignore[attr-defined]
         return rows
 
-    def results(
-        self, evaluation: Evaluation, predictions: Sequence[Prediction], likelihoods: Sequence[AnswerLikelihood]
-    ) -> dict[str, Any]:
-        """The metric's numbers, the number of samples, and the loss per token of the right answers."""
-        tokens = sum(likelihood.tokens for likelihood in likelihoods)
-        loss = -sum(likelihood.total for likelihood in likelihoods) / tokens if tokens else float('nan')
-        numbers = evaluation.metric.compute(list(predictions)) if evaluation.metric else {}
-        return {'loss': loss, 'n': len(predictions), **numbers}
 
-    def write_predictions(
-        self, evaluation: Evaluation, predictions: Sequence[Prediction], skipped: Sequence[Skipped]
-    ) -> None:
-        """The jsonl files, written anew by rank 0; samples that were skipped are listed in a file of their own."""
-        if not PartialState().is_main_process:
-            return
-        base = Path(self.output_dir) / evaluation.prefix
-        base.parent.mkdir(parents=True, exist_ok=True)
-        write_text_atomically(Path(f'{base}_extra_prediction.jsonl'), json_lines(map(asdict, predictions)))
-        skipped_path = Path(f'{base}_skipped.jsonl')
-        if skipped:
-            write_text_atomically(skipped_path, json_lines(map(asdict, skipped)))
-            logger.warning('%s: %d samples skipped, listed in %s', evaluation.prefix, len(skipped), skipped_path)
-        else:
-            skipped_path.unlink(missing_ok=True)
-
-
-def json_lines(rows: Any) -> str:
-    return ''.join(json.dumps(row, ensure_ascii=False) + '\n' for row in rows)
+def mean_loss(likelihoods: Sequence[AnswerLikelihood]) -> float:
+    """Loss per token of the right answers, in nats; NaN without any."""
+    tokens = sum(likelihood.tokens for likelihood in likelihoods)
+    return -sum(likelihood.total for likelihood in likelihoods) / tokens if tokens else float('nan')
 
 
 def progress_bar(show: bool) -> Progress:

@@ -18,7 +18,12 @@ Group = list[list[float]]
 
 
 class BoxFormatter(ABC):
-    """Writes groups of boxes and points as text and reads them back. Values outside 0..1 are clamped."""
+    """Writes groups of boxes and points as text and reads them back. Values outside 0..1 are clamped.
+
+    decimals   boxes are rounded to so many before they are written, points are not: so published models were trained
+    """
+
+    decimals: int = 3
 
     @abstractmethod
     def format_boxes(self, boxes: Sequence[Box]) -> str: ...
@@ -52,6 +57,7 @@ class PlainBoxFormatter(BoxFormatter):
         if not isinstance(precision, int) or precision < 0:
             raise ValueError(f'PlainBoxFormatter: precision={precision!r}, expected a number of decimals, 0 or more')
         self.precision = precision
+        self.decimals = max(self.decimals, precision)
         self.left, self.right = '()' if use_small_brackets else '[]'
         self.box_pattern, self.point_pattern = self.pattern(4), self.pattern(2)
 
@@ -89,6 +95,7 @@ class TokenFormatter(BoxFormatter):
         if not isinstance(num_bins, int) or num_bins < 2:
             raise ValueError(f'TokenFormatter: num_bins={num_bins!r}, expected a number of bins, 2 or more')
         self.num_bins = num_bins
+        self.decimals = max(self.decimals, len(str(num_bins - 2)))
 
     def format(self, rows: Sequence[Sequence[float]], kind: str) -> str:
         texts = (' '.join(f'<bin_{round(clamp(value) * (self.num_bins - 1))}>' for value in row) for row in rows)

@@ -87,9 +87,15 @@ def shown(values: object) -> object:
     return list(values) if isinstance(values, tuple) else values
 
 
-def normalise_boxes(boxes: Sequence[Box], width: int, height: int) -> list[Box]:
-    """Pixels -> 0..1."""
-    return [[x0 / width, y0 / height, x1 / width, y1 / height] for x0, y0, x1, y1 in boxes]
+def xywh_to_xyxy(boxes: Sequence[Box]) -> list[Box]:
+    """Boxes given by corner, width and height (COCO, Visual Genome) -> by two corners; unit as given."""
+    return [[x, y, x + width, y + height] for x, y, width, height in boxes]
+
+
+def normalise_boxes(boxes: Sequence[Box], width: int, height: int, decimals: int | None = None) -> list[Box]:
+    """Pixels -> 0..1, rounded to `decimals` if given."""
+    unit = [[x0 / width, y0 / height, x1 / width, y1 / height] for x0, y0, x1, y1 in boxes]
+    return unit if decimals is None else [[round(value, decimals) for value in box] for box in unit]
 
 
 def denormalise_boxes(boxes: Sequence[Box], width: int, height: int) -> list[Box]:

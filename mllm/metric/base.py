@@ -2,13 +2,14 @@
 
     Prediction --extract--> value, or None where the answer cannot be parsed --score--> 0..1 --reduce--> numbers
 
-A metric sees predictions only: what it needs to know about the question stands in `Prediction.meta`.
+A metric sees predictions only: what it needs to know about the question stands in `Prediction.meta`. The evaluator
+asks it for three things: a row per sample (`per_sample`), the numbers (`compute`) and tables over groups (`tables`).
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 from mllm.metric.statistics import confidence_interval
@@ -16,6 +17,8 @@ from mllm.types import Prediction
 
 Value = TypeVar('Value')
 Numbers = dict[str, float | int]
+TableRow = dict[str, Any]
+"""A group of predictions: its first entry names the group, the others are its numbers."""
 
 
 class Metric(ABC, Generic[Value]):
@@ -30,19 +33,31 @@ class Metric(ABC, Generic[Value]):
         """How good an extracted answer is, 0..1."""
 
     def per_sample(self, predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
-        """One row a prediction, in order: `index`, `extracted`, `score` and `parsed`."""
+        """One row a prediction, in order: `index`, `extracted`, `correct` (its score, 0..1) and `parsed`.
+
+        A subclass may add columns. They are written beside the prediction's own fields (`pred`, `target`, `meta`,
+        `score`), whose names they cannot take.
+        """
         rows = []
         for prediction in predictions:
             value = self.extract(prediction)
-            score = 0.0 if value is None else float(self.score(value, prediction))
-            rows.append({'index': prediction.index, 'extracted': value, 'score': score, 'parsed': value is not None})
+            correct = 0.0 if value is None else float(self.score(value, prediction))
+            parsed = value is not None
+            rows.append({'index': prediction.index, 'extracted': value, 'correct': correct, 'parsed': parsed})
         return rows
 
-    def compute(self, predictions: Sequence[Prediction]) -> Numbers:
+    def reduce(self, rows: Sequence[Mapping[str, Any]], predictions: Sequence[Prediction]) -> Numbers:
         """`n`, `parse_failures`, `accuracy` (mean score) and its 95 % interval; without predictions only the counts."""
-        rows = self.per_sample(predictions)
         counts: Numbers = {'n': len(rows), 'parse_failures': sum(not row['parsed'] for row in rows)}
-        return {**counts, **rate('accuracy', [row['score'] for row in rows], predictions)}
+        return {**counts, **rate('accuracy', [row['correct'] for row in rows], predictions)}
+
+    def compute(self, predictions: Sequence[Prediction]) -> Numbers:
+        """The numbers of `reduce` over all predictions."""
+        return self.reduce(self.per_sample(predictions), predictions)
+
+    def tables(self, predictions: Sequence[Prediction]) -> dict[str, list[TableRow]]:
+        """Numbers for groups of predictions, by the name of the grouping (`tables.numbers_by`); none by default."""
+        return {}
 
 
 def rate(name: str, values: Sequence[float], predictions: Sequence[Prediction]) -> Numbers:

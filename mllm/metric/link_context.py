@@ -1,16 +1,19 @@
 """Stage 11 of a sample's way for link-context learning: which of the episode's labels did the model choose?
 
 generation    the label within `there is "<label>" in the image.` is, whole and normalised, the right one
+legacy        the right label is found in the answer by the released substring rule, see `link_context_legacy`
 likelihood    the right answer has a higher mean log-likelihood per token than every other candidate
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mllm.metric.base import Metric, Numbers, rate
+from mllm.metric.base import Metric, Numbers, TableRow, rate
+from mllm.metric.link_context_legacy import legacy_contrasts, legacy_correct
+from mllm.metric.tables import numbers_by
 from mllm.metric.text import normalise_answer
 from mllm.registry import METRICS
 from mllm.types import Prediction
@@ -19,16 +22,33 @@ LABEL_PLACEHOLDER = '<label>'
 ANSWER_TEMPLATE = f'there is "{LABEL_PLACEHOLDER}" in the image.'
 """The answer of the published protocol (Link-Context Learning)."""
 
+RATES = {
+    'legacy_accuracy': 'legacy_correct',
+    'likelihood_accuracy': 'likelihood_correct',
+    'original_label_rate': 'follows_original',
+}
+"""Numbers beside `accuracy`, each the mean of a column over the samples that have it."""
+
+MAX_FAULTS = 10
+"""So many faulty episodes are shown; more are counted."""
+
 
 @METRICS.register_module()
 class LinkContextAccuracy(Metric[str]):
-    """Accuracy by generation and by likelihood, both with 95 % intervals that respect shared supports.
+    """Accuracy by generation and by likelihood, with 95 % intervals that respect shared supports, and tables.
 
-    Reads of `meta`: `label` (the right one), `labels` (all of the episode), `candidates` (the answers with scores),
-    `support_key`, and `original_label` where a control gave the classes new labels. Numbers: `n`,
-    `parse_failures` (wrong in `accuracy`), `accuracy`, `likelihood_accuracy` and `original_label_rate` (how often the
-    model answers as if the labels were the old ones), each rate with `_ci_low` and `_ci_high`.
-    Samples with fewer than two scores have no part in `likelihood_accuracy`; a tie between candidates counts as wrong.
+    Reads of `meta`: `label` (the right one), `labels` (one per class of the episode), `candidates` (the answers with
+    scores), `support_key`, `class` and `classes` (for the tables), and `original_label` where a control gave the
+    classes new labels. Nothing is read from annotation files and nothing depends on the order of predictions.
+
+    Numbers: `n`, `parse_failures` (wrong in `accuracy`), `accuracy`, `legacy_accuracy` (the released rule, to compare
+    with the paper), `likelihood_accuracy` and `original_label_rate` (how often the model answers as if the labels
+    were the old ones), each rate with `_ci_low` and `_ci_high`. Samples without `label` and `labels` have no part in
+    `legacy_accuracy`, samples with fewer than two scores none in `likelihood_accuracy`; a tie between candidates
+    counts as wrong. Tables: `by_class` (of the query) and `by_pair` (the classes of the episode, in any order).
+
+    ValueError where two labels of an episode are the same once normalised ("Crane", "crane"), or one is nothing but
+    dots and quotes: no answer could tell such classes apart, so no number is given.
     """
 
     def __init__(self, answer_template: str = ANSWER_TEMPLATE) -> None:
@@ -64,27 +84,63 @@ class LinkContextAccuracy(Metric[str]):
         return label
 
     def per_sample(self, predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
-        """The base rows, with `likelihood_score` where there are scores and `follows_original` in a control."""
+        """The base rows with `legacy_correct`, `likelihood_correct` and `follows_original` where a sample has them."""
         rows = super().per_sample(predictions)
         for row, prediction in zip(rows, predictions, strict=True):
+            meta = prediction.meta
+            if 'label' in meta and 'labels' in meta:
+                contrasts = legacy_contrasts(meta['label'], meta['labels'])
+                row['legacy_correct'] = float(legacy_correct(prediction.pred, meta['label'], contrasts))
             if len(prediction.score) > 1:
-                row['likelihood_score'] = likelihood_score(prediction)
-            if 'original_label' in prediction.meta:
-                original = normalise_answer(prediction.meta['original_label'])
-                row['follows_original'] = float(row['extracted'] == original)
+                row['likelihood_correct'] = likelihood_correct(prediction)
+            if 'original_label' in meta:
+                row['follows_original'] = float(row['extracted'] == normalise_answer(meta['original_label']))
         return rows
 
-    def compute(self, predictions: Sequence[Prediction]) -> Numbers:
-        numbers = super().compute(predictions)
-        rows = self.per_sample(predictions)
-        columns = {'likelihood_accuracy': 'likelihood_score', 'original_label_rate': 'follows_original'}
-        for name, column in columns.items():
+    def reduce(self, rows: Sequence[Mapping[str, Any]], predictions: Sequence[Prediction]) -> Numbers:
+        numbers = super().reduce(rows, predictions)
+        for name, column in RATES.items():
             chosen = [(row[column], prediction) for row, prediction in zip(rows, predictions) if column in row]
             numbers |= rate(name, [value for value, _ in chosen], [prediction for _, prediction in chosen])
         return numbers
 
+    def compute(self, predictions: Sequence[Prediction]) -> Numbers:
+        refuse_ambiguous_labels(predictions)
+        return super().compute(predictions)
 
-def likelihood_score(prediction: Prediction) -> float:
+    def tables(self, predictions: Sequence[Prediction]) -> dict[str, list[TableRow]]:
+        return {
+            'by_class': numbers_by('class', query_class, self.compute, predictions),
+            'by_pair': numbers_by('classes', episode_classes, self.compute, predictions),
+        }
+
+
+def query_class(prediction: Prediction) -> str | None:
+    return prediction.meta.get('class')
+
+
+def episode_classes(prediction: Prediction) -> tuple[str, ...] | None:
+    """All classes of the episode (two, in the published protocol), the same ones in every order."""
+    classes = prediction.meta.get('classes')
+    return tuple(sorted(classes)) if classes else None
+
+
+def refuse_ambiguous_labels(predictions: Sequence[Prediction]) -> None:
+    """ValueError that names the episodes whose labels are not all different, or empty, once normalised."""
+    faults = []
+    for prediction in predictions:
+        names = [normalise_answer(label) for label in prediction.meta.get('labels', [])]
+        if '' in names or len(set(names)) < len(names):
+            faults.append(f'sample {prediction.index}: {", ".join(map(repr, prediction.meta["labels"]))}')
+    if faults:
+        more = [f'... and {len(faults) - MAX_FAULTS} more'] if len(faults) > MAX_FAULTS else []
+        raise ValueError(
+            f"{len(faults)} of {len(predictions)} episodes have labels in meta['labels'] that no answer can tell "
+            'apart; give the classes of an episode different names:\n' + '\n'.join([*faults[:MAX_FAULTS], *more])
+        )
+
+
+def likelihood_correct(prediction: Prediction) -> float:
     """1 if the target scores higher than every other candidate, else 0 (a tie or a NaN is not higher)."""
     candidates = prediction.meta.get('candidates') or list(prediction.score)
     missing = [answer for answer in {prediction.target, *candidates} if answer not in prediction.score]

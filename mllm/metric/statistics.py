@@ -8,6 +8,8 @@ from statistics import NormalDist
 import numpy as np
 
 CONFIDENCE = 0.95
+MAX_DRAWN = 2**20
+"""So many clusters the bootstrap draws at once."""
 
 
 def proportion_interval(k: float, n: float, confidence: float = CONFIDENCE) -> tuple[float, float]:
@@ -51,11 +53,12 @@ def cluster_bootstrap_interval(
     if np.ptp(sums / sizes) < 1e-12:
         return proportion_interval(estimate * len(sizes), len(sizes), confidence)
     rng = np.random.default_rng(seed)
-    means = np.empty(rounds)
-    for number in range(rounds):
-        drawn = rng.integers(len(sizes), size=len(sizes))
-        means[number] = sums[drawn].sum() / sizes[drawn].sum()
-    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
+    means: list[np.ndarray] = []
+    # Many rounds at once, as far as memory allows.
+    for begin in range(0, rounds, step := max(1, MAX_DRAWN // len(sizes))):
+        drawn = rng.integers(len(sizes), size=(min(step, rounds - begin), len(sizes)))
+        means.append(sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1))
+    low, high = np.quantile(np.concatenate(means), [(1 - confidence) / 2, (1 + confidence) / 2])
     return min(float(low), estimate), max(float(high), estimate)
 
 

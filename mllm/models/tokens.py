@@ -2,17 +2,45 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import cached_file
+
+from mllm.models.sentencepiece import ADDED_FILE, MODEL_FILE, from_sentencepiece, swallowing
+
+
+def load_tokenizer(path: str, max_length: int) -> PreTrainedTokenizerBase:
+    """The tokenizer of a folder or of a name on the Hugging Face hub; `max_length` in tokens.
+
+    A sentencepiece model of LLaMA is read as transformers 4 did, unless its `tokenizer_config.json` says
+    `legacy: false`; everything else is read by `AutoTokenizer`.
+    """
+    model_file, config_file = find_file(path, MODEL_FILE), find_file(path, 'tokenizer_config.json')
+    settings = json.loads(Path(config_file).read_text(encoding='utf-8')) if config_file else {}
+    if model_file is None or settings.get('legacy') is False:
+        return AutoTokenizer.from_pretrained(path, model_max_length=max_length)
+    tokenizer = from_sentencepiece(model_file, find_file(path, ADDED_FILE))
+    tokenizer.model_max_length = max_length
+    return tokenizer
+
+
+def find_file(path: str, name: str) -> str | None:
+    """Where a file of a folder or of a repository on the hub lies on this machine; None if it has none."""
+    try:
+        return cached_file(path, name)
+    except OSError:
+        return None
 
 
 def add_tokens(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str]) -> None:
     """Add what is not there yet, each as one special token; a tokenizer without pad token pads with <unk> or </s>."""
     known = tokenizer.get_vocab()
-    new = [token for token in tokens if token not in known]
+    new: list[Any] = [swallowing(token) for token in tokens if token not in known]
     if new:
         tokenizer.add_special_tokens({'additional_special_tokens': new}, replace_extra_special_tokens=False)
     if tokenizer.pad_token is None:

@@ -15,18 +15,13 @@ if __name__ == '__main__':
     # `accelerate launch` runs this file by path: an uninstalled checkout must work, and win over an installed one.
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from accelerate.utils import broadcast_object_list
 from transformers import set_seed
 from transformers.utils import logging as hf_logging
 
-from mllm.config.config import (
-    ConfigError,
-    check_output_dir,
-    dump_config,
-    last_checkpoint,
-    prepare_args,
-    remove_old_checkpoints,
-)
+from mllm.config.config import ConfigError, check_output_dir, dump_config, prepare_args
 from mllm.dataset.builder import FLAGS, entries, prepare_data
+from mllm.engine.checkpoint import is_unfinished, resume_point
 from mllm.engine.trainer import MultimodalTrainer
 from mllm.evaluation.evaluator import Evaluation, Evaluator
 from mllm.evaluation.report.table import results_table
@@ -45,16 +40,39 @@ logger = get_logger(__name__)
 
 def run(cfg: Config, training_args: TrainingArguments) -> dict[str, dict[str, Any]]:
     """Everything a config asks for; returns the metrics of each evaluation by prefix."""
+    resume_from = starting_point(training_args) if training_args.do_train else None
     trainer, evaluations = prepare(cfg, training_args)
     if training_args.do_train:
-        remove_old_checkpoints(training_args)
-        trainer.fit(resume_from=last_checkpoint(training_args))
+        trainer.fit(resume_from, afresh=training_args.overwrite_output_dir)
     return {prefix: trainer.evaluate_named(evaluation) for prefix, evaluation in evaluations.items()}
+
+
+def starting_point(training_args: TrainingArguments) -> str | None:
+    """The checkpoint that training goes on from, None for its beginning; rank 0 looks, all ranks agree.
+
+    ConfigError, on every rank, where the output folder holds another run or a checkpoint named is damaged.
+    """
+    resume_from: str | None = None
+    faults: list[str] = []
+    if training_args.process_index == 0:
+        folder = str(training_args.output_dir)
+        try:
+            resume_from = resume_point(
+                folder, training_args.resume_from_checkpoint, afresh=training_args.overwrite_output_dir
+            )
+            check_output_dir(training_args, goes_on=bool(resume_from) or is_unfinished(folder))
+        except ConfigError as error:
+            faults = error.faults
+        except ValueError as error:
+            faults = [f'resume_from_checkpoint: {error}']
+    resume_from, faults = broadcast_object_list([resume_from, faults])
+    if faults:
+        raise ConfigError(faults)
+    return resume_from
 
 
 def prepare(cfg: Config, training_args: TrainingArguments) -> tuple[MultimodalTrainer, dict[str, Evaluation]]:
     """Everything before the first step. ConfigError for whatever the user can mend."""
-    check_output_dir(training_args)
     dump_config(cfg, training_args)
     set_seed(training_args.seed)
     parts = [part for part, flag in FLAGS.items() if getattr(training_args, flag)]

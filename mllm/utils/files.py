@@ -1,13 +1,32 @@
-"""Writing files so that a reader never sees half of one."""
+"""Writing files so that a reader never sees half of one, whenever the writer is killed."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path beside `path` to write to; if the block ends well it is on the disk and then renamed over `path`."""
+    part = path.with_name(path.name + '.part')
+    yield part
+    flush(part)
+    os.replace(part, path)
 
 
 def write_text_atomically(path: Path, text: str) -> None:
     """Write beside `path`, then rename over it."""
-    part = path.with_name(path.name + '.part')
-    part.write_text(text, encoding='utf-8')
-    os.replace(part, path)
+    with replacing(path) as part:
+        part.write_text(text, encoding='utf-8')
+
+
+def flush(path: Path) -> None:
+    """Wait until a file's contents, or the names in a folder, are on the disk: a rename may be there before them."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

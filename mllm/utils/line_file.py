@@ -15,6 +15,8 @@ import numpy as np
 
 NEWLINE, BLANK = 10, 32
 """Bytes: what ends a line, and the largest that counts as a blank."""
+HEAD = 64
+"""So many bytes show whether a file is a JSON array."""
 CHUNK = 2**24
 """So many bytes are searched for line ends at a time: a mask of a whole file could fill the memory."""
 
@@ -53,7 +55,7 @@ class LineFile:
     def check_kind(self) -> None:
         if self.map[:2] == b'\x1f\x8b':
             raise ValueError(f'{self.path} is gzip-compressed; unpack it first: lines are read where they lie')
-        if self.map[:64].removeprefix(codecs.BOM_UTF8).lstrip()[:1] == b'[':
+        if starts_array(self.map[:HEAD]):
             raise ValueError(f'{self.path} is a JSON array; write one JSON object a line instead (JSON Lines)')
 
     def __len__(self) -> int:
@@ -81,3 +83,8 @@ class LineFile:
     def __setstate__(self, path: str) -> None:
         self.path = path
         self.open()
+
+
+def starts_array(head: bytes) -> bool:
+    """Whether a file that begins so is a JSON array."""
+    return head.removeprefix(codecs.BOM_UTF8).lstrip()[:1] == b'['

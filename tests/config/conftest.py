@@ -48,7 +48,7 @@ class Lines:
 
 
 class Episodes(Lines):
-    def __init__(self, *, policy: Mapping[str, Any], shot: 'int | Mapping[str, Any]', **kwargs: Any) -> None:
+    def __init__(self, *, policy: str | Mapping[str, Any], shot: 'int | Mapping[str, Any]', **kwargs: Any) -> None:
         super().__init__(**kwargs)
 
 

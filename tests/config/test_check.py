@@ -85,6 +85,7 @@ def test_a_good_config_has_no_faults():
         ('data_args.train.cfgs.0.shot', 'abc', "data_args.train.cfgs.0.shot: expected int or dict, got 'abc'"),
         ('data_args.train.cfgs.0.shot', True, 'data_args.train.cfgs.0.shot: expected int or dict, got True'),
         ('data_args.train.cfgs.0.policy', {'type': 'tow_way'}, "policy.type: there is no 'tow_way' in POLICIES; did"),
+        ('data_args.train.cfgs.0.policy', 'tow_way', "policy: there is no 'tow_way' in POLICIES; did you mean 'two_way'"),
         ('data_args.train.cfgs.0.policy', {'tpye': 'two_way'}, "needs 'type'; did you write it 'tpye'?"),
         ('data_args.train.cfgs.0.policy.rng', 3, "two_way has no argument 'rng'; there are: negatives, words"),
         ('data_args.train.cfgs.0.policy.shot', 3, "two_way has no argument 'shot'"),

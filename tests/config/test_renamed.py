@@ -32,6 +32,7 @@ BECOMES: list[tuple[str, Any, Values]] = [
     ('fsdp_min_num_params', 0, NOTHING),
     ('fsdp_transformer_layer_cls_to_wrap', 'LlamaDecoderLayer', LAYER),
     ('group_by_length', False, NOTHING),
+    ('group_by_length', True, NOTHING),
     ('half_precision_backend', 'auto', NOTHING),
     ('include_inputs_for_metrics', True, {'include_for_metrics': ['inputs']}),
     ('include_tokens_per_second', True, NOTHING),
@@ -64,7 +65,6 @@ BECOMES: list[tuple[str, Any, Values]] = [
 REFUSED: list[tuple[str, Any, str]] = [
     ('fp16_backend', 'apex', 'bf16=True'),
     ('fp16_opt_level', 'O2', 'leave it out'),
-    ('group_by_length', True, 'per_device_train_batch_size'),
     ('half_precision_backend', 'apex', 'bf16=True'),
     ('jit_mode_eval', True, 'torch_compile'),
     ('mp_parameters', 'x=1', 'leave it out'),
@@ -215,10 +215,10 @@ def test_details_of_fsdp_in_a_file_of_their_own_are_a_fault(write: Callable[...,
 def test_all_faults_come_at_once_and_nothing_is_warned_of(
     write: Callable[..., str], caplog: pytest.LogCaptureFixture
 ):
-    path = written(write, "training_args.update(group_by_length=True, no_cuda=True, seed='x')")
+    path = written(write, "training_args.update(past_index=1, no_cuda=True, seed='x')")
     with pytest.raises(ConfigError) as error:
         prepare_args([path, '--tpu_num_cores', '8', '--sed', '1'])
-    starts = ['--sed', 'training_args.group_by_length', 'training_args.no_cuda', '--tpu_num_cores', 'training_args.seed']
+    starts = ['--sed', 'training_args.past_index', 'training_args.no_cuda', '--tpu_num_cores', 'training_args.seed']
     assert [fault.split(':')[0].split('=')[0] for fault in error.value.faults] == starts
     assert caplog.messages == []
 

@@ -38,17 +38,17 @@ def test_training_text_of_a_two_shot_episode():
         '[FINAL QUESTION]:  USER: What is in the image <image>? ASSISTANT: there is "ab" in the image.</s>',
     ]
     assert all(segment.bos for segment in segments)
-    assert supervised(segments) == ['there is "ab" in the image.</s>']
+    assert supervised(segments) == [' there is "ab" in the image.</s>']
 
 
 def test_evaluation_leaves_only_the_last_answer_open():
     segments = TEMPLATE.segments([support('ab')], [query('ab'), query('cd')], answer_open=True)
     assert segments[-1].text.endswith('ASSISTANT:')
     assert segments[-2].text.endswith('there is "ab" in the image.</s>')
-    assert supervised(segments) == ['there is "ab" in the image.</s>']
+    assert supervised(segments) == [' there is "ab" in the image.</s>']
 
 
 def test_an_item_alone_is_a_plain_conversation():
     (segment,) = build_episode_template({'conv_template': 'vicuna_v1.1'}).segments([], [query('dog')])
     assert segment.text.startswith('A chat between a curious user')
-    assert supervised([segment]) == ['there is "dog" in the image.</s>']
+    assert supervised([segment]) == [' there is "dog" in the image.</s>']

@@ -25,7 +25,7 @@ def test_vicuna_is_written_as_published_checkpoints_expect():
         "detailed, and polite answers to the user's questions. "
         'USER: Hi ASSISTANT: Hello</s>USER: Bye ASSISTANT: See you</s>'
     )
-    assert [chunk.text for chunk in chunks if chunk.supervised] == ['Hello</s>', 'See you</s>']
+    assert [chunk.text for chunk in chunks if chunk.supervised] == [' Hello</s>', ' See you</s>']
 
 
 def test_an_empty_last_answer_is_left_open():
@@ -42,7 +42,7 @@ def test_keep_end_drops_only_the_last_mark():
 def test_a_turn_may_overrule_the_default():
     turns = [*TWO_ROUNDS[:1], Turn({'from': 'gpt', 'value': 'Hello', 'supervised': False}), *TWO_ROUNDS[2:]]
     chunks = ConversationTemplate('').render(turns, supervised=True)
-    assert [chunk.text for chunk in chunks if chunk.supervised] == ['See you</s>']
+    assert [chunk.text for chunk in chunks if chunk.supervised] == [' See you</s>']
 
 
 @pytest.mark.parametrize('roles', [[], ['gpt', 'human'], ['human'], ['human', 'human'], ['human', 'gpt', 'human']])

@@ -98,6 +98,16 @@ def test_supports_are_dropped_whole_from_the_front(
     assert text.count('causal relationship') == 1
 
 
+def test_an_indivisible_episode_that_does_not_fit_is_an_error(
+    make_preprocessor: Callable[..., Preprocessor], make_item: Callable[..., RawItem]
+):
+    episode = Episode(make_item('q'), tuple(make_item(f's{number}') for number in range(4)), indivisible=True)
+    full = EpisodeEncoder(make_preprocessor(), training=True)(episode, 0)
+    encode = EpisodeEncoder(make_preprocessor(len(full.input_ids) - 1), training=True)
+    with pytest.raises(ValueError, match='only 3 of 4 supports fit, and the answer is about all of them'):
+        encode(episode, 0)
+
+
 def test_a_query_that_cannot_fit_is_an_error(
     make_preprocessor: Callable[..., Preprocessor], make_item: Callable[..., RawItem]
 ):

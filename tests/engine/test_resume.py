@@ -111,7 +111,7 @@ def test_resume_is_exact(tmp_path, preprocessor, tiny, undisturbed, stop, worker
 
 
 def test_a_resume_that_loses_weights_would_show(tmp_path, preprocessor, tiny, undisturbed, monkeypatch):
-    monkeypatch.setattr('mllm.engine.trainer.load_weights', lambda model, folder: None)
+    monkeypatch.setattr('mllm.engine.saving.load_weights', lambda model, folder: None)
     result = stop_and_resume(tmp_path, 6, preprocessor, tiny)
     assert result.losses[:6] == undisturbed.losses[:6]
     assert result.losses[6] != undisturbed.losses[6]

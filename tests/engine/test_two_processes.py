@@ -1,43 +1,26 @@
 """Two processes on one machine, started as users start them: one launch (about 12 s), all checks in one test."""
 
-import os
-import socket
-import subprocess
-import sys
+import json
 from pathlib import Path
 
 import pytest
 import torch
 
+from mllm.engine.checkpoint import checkpoints, is_unfinished
 from mllm.engine.collator import Collator
 from mllm.engine.loss import supervised_loss
 from mllm.engine.sampler import EpochSampler
+from mllm.utils.manifest import MANIFEST, damage
 
 SCRIPT = Path(__file__).with_name('two_processes.py')
 
 
-def launch(out):
-    """What `two_processes.py` saved, by rank."""
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        port = free.getsockname()[1]
-    words = '-m accelerate.commands.launch --multi_gpu --num_processes 2 --num_machines 1 --mixed_precision no'
-    command = [sys.executable, *words.split(), '--dynamo_backend', 'no', '--main_process_port', str(port)]
-    path = [str(SCRIPT.parents[2]), *filter(None, [os.environ.get('PYTHONPATH')])]
-    done = subprocess.run(
-        [*command, str(SCRIPT), str(out)],
-        env={**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': os.pathsep.join(path)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return [torch.load(out / f'rank{rank}.pt', weights_only=False) for rank in range(2)]
-
-
-def test_two_processes(tmp_path, tiny, preprocessor):
-    ranks = launch(tmp_path)
+def test_two_processes(tmp_path, tiny, preprocessor, launch_two):
+    done = launch_two(SCRIPT, tmp_path)
+    # The last thing that the script does: one rank fails, and the other must not wait for it for ever.
+    assert done.returncode != 0
+    assert 'RuntimeError: planned: rank 1 fails' in done.stderr, done.stdout + done.stderr
+    ranks = [torch.load(tmp_path / f'rank{rank}.pt', weights_only=False) for rank in range(2)]
     for rank in ranks:
         for result in rank.values():
             assert (result['wrapped'], result['world_size']) == ('DistributedDataParallel', 2)
@@ -46,6 +29,7 @@ def test_two_processes(tmp_path, tiny, preprocessor):
     for number, rank in enumerate(ranks):
         check_share(rank['undisturbed']['pairs'], number)
         check_resume(rank['undisturbed'], rank['resumed'])
+    check_checkpoints(tmp_path / 'd')
 
 
 def check_gradients(ranks, name, pairs, tiny, preprocessor, smoothing):
@@ -75,3 +59,12 @@ def check_resume(undisturbed, resumed):
     assert resumed['losses'] == undisturbed['losses']
     for name, tensor in undisturbed['weights'].items():
         assert torch.equal(resumed['weights'][name], tensor), name
+
+
+def check_checkpoints(folder):
+    """They are whole, with the random states of both ranks, and nothing half written is left."""
+    assert [path.name for path in checkpoints(str(folder))] == ['checkpoint-4', 'checkpoint-8']
+    for path in checkpoints(str(folder)):
+        assert damage(path) is None
+        assert {'rng_state_0.pth', 'rng_state_1.pth', 'optimizer.pt'} < json.loads((path / MANIFEST).read_text()).keys()
+    assert not is_unfinished(str(folder))

@@ -26,10 +26,11 @@ class Recording(SyntheticDataset):
 
 
 class Watch(TrainerCallback):
-    """Keeps the gradients of the last step and, if told to, ends the run after a step."""
+    """Keeps the gradients of the last step and, if told to, ends the run after a step, or fails on one rank."""
 
-    def __init__(self, crash_after=None):
+    def __init__(self, crash_after=None, failing_rank=None):
         self.crash_after = crash_after
+        self.failing_rank = failing_rank
 
     def on_pre_optimizer_step(self, args, state, control, model, **kwargs):
         self.gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
@@ -37,11 +38,13 @@ class Watch(TrainerCallback):
     def on_step_end(self, args, state, control, **kwargs):
         if state.global_step == self.crash_after:
             raise InterruptedError
+        if args.process_index == self.failing_rank:
+            raise RuntimeError(f'planned: rank {self.failing_rank} fails')
 
 
-def run(folder, length, resume_from=None, crash_after=None, seed=0, **changes):
+def run(folder, length, resume_from=None, crash_after=None, failing_rank=None, seed=0, **changes):
     """One training; returns what the test compares."""
-    dataset, watch = Recording(length), Watch(crash_after)
+    dataset, watch = Recording(length), Watch(crash_after, failing_rank)
     trainer = MultimodalTrainer(
         model=make_model(dropout=changes.pop('dropout', 0.0), seed=seed),
         args=make_args(folder, **changes),
@@ -87,7 +90,7 @@ def main(out: Path) -> None:
     run(out / 'd', crash_after=5, **many, **saving)
     results['resumed'] = run(out / 'd', resume_from=str(out / 'd' / 'checkpoint-4'), seed=1, **many, **saving)
     torch.save(results, out / f'rank{torch.distributed.get_rank()}.pt')
-    torch.distributed.destroy_process_group()
+    run(out / 'e', failing_rank=1, **many)
 
 
 if __name__ == '__main__':

@@ -50,11 +50,18 @@ def test_files_and_metrics(parts: Parts, tmp_path: Path, read_jsonl: ReadJsonl):
     metrics = evaluator(preprocessor, tmp_path, batch_size=4)(model, evaluation)
     rows = read_jsonl(path)
     assert [row['index'] for row in rows] == list(range(len(dataset)))
-    assert {'index', 'pred', 'target', 'meta', 'score'} <= rows[0].keys()
+    assert list(rows[0])[:5] == ['index', 'pred', 'target', 'meta', 'score']
+    assert {'extracted', 'parsed', 'correct', 'legacy_correct', 'likelihood_correct'} == set(list(rows[0])[5:])
+    assert rows[0]['score'].keys() == set(rows[0]['meta']['candidates'])
+    right = sum(row['likelihood_correct'] for row in rows)
+    assert metrics['multitest_two_likelihood_accuracy'] == right / len(dataset)
     assert json.loads((tmp_path / 'multitest_two_results.json').read_text()) == metrics
     assert metrics['multitest_two_n'] == len(dataset)
     assert 0 <= metrics['multitest_two_likelihood_accuracy'] <= 1
     assert metrics['multitest_two_loss'] > 0
+    tables = json.loads((tmp_path / 'multitest_two_tables.json').read_text())
+    assert sum(row['n'] for row in tables['by_class']) == sum(row['n'] for row in tables['by_pair']) == len(dataset)
+    assert all(len(row['classes']) == 2 for row in tables['by_pair'])
 
 
 @pytest.mark.parametrize(('batch_size', 'workers'), [(1, 0), (3, 2), (6, 1)])
@@ -85,6 +92,14 @@ def test_a_fault_in_the_metric_loses_no_prediction(parts: Parts, tmp_path: Path,
     with pytest.raises(RuntimeError, match='a fault in the metric'):
         evaluator(preprocessor, tmp_path)(model, Evaluation('test', dataset, Broken()))
     assert len(read_jsonl(tmp_path / 'test_extra_prediction.jsonl')) == len(dataset)
+
+
+def test_without_a_metric_there_are_no_columns_and_no_tables(parts: Parts, tmp_path: Path, read_jsonl: ReadJsonl):
+    model, preprocessor, dataset = parts
+    for metric in (LinkContextAccuracy(), None):
+        evaluator(preprocessor, tmp_path)(model, Evaluation('test', dataset, metric))
+        row = read_jsonl(tmp_path / 'test_extra_prediction.jsonl')[0]
+        assert ('correct' in row) == (tmp_path / 'test_tables.json').is_file() == (metric is not None)
 
 
 def test_the_model_is_left_in_the_mode_it_was_in(parts: Parts, tmp_path: Path):

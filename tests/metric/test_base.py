@@ -19,9 +19,9 @@ PREDICTIONS = [Prediction(7, '5', '5'), Prediction(8, '10', '5'), Prediction(9, 
 
 def test_rows_keep_order_and_tell_failures_from_zeros():
     assert Closeness().per_sample(PREDICTIONS) == [
-        {'index': 7, 'extracted': 5, 'score': 1.0, 'parsed': True},
-        {'index': 8, 'extracted': 10, 'score': 0.5, 'parsed': True},
-        {'index': 9, 'extracted': None, 'score': 0.0, 'parsed': False},
+        {'index': 7, 'extracted': 5, 'correct': 1.0, 'parsed': True},
+        {'index': 8, 'extracted': 10, 'correct': 0.5, 'parsed': True},
+        {'index': 9, 'extracted': None, 'correct': 0.0, 'parsed': False},
     ]
 
 
@@ -29,6 +29,10 @@ def test_compute_is_the_mean_and_failures_count_as_wrong():
     numbers = Closeness().compute(PREDICTIONS)
     assert numbers['accuracy'] == pytest.approx(0.5)
     assert (numbers['n'], numbers['parse_failures']) == (3, 1)
+
+
+def test_there_are_no_tables_by_default():
+    assert Closeness().tables(PREDICTIONS) == {}
 
 
 def test_rate_groups_by_support_key():

@@ -2,6 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mllm.metric import statistics
 from mllm.metric.statistics import cluster_bootstrap_interval, confidence_interval, proportion_interval
 
 counts = st.integers(0, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
@@ -81,6 +82,14 @@ def test_bootstrap_is_reproducible_and_near_wilson_for_single_answers():
     first = cluster_bootstrap_interval(values, range(500))
     assert first == cluster_bootstrap_interval(values, range(500))
     assert first == pytest.approx(proportion_interval(400, 500), abs=0.01)
+
+
+@pytest.mark.parametrize('most', [1, 97, 10**9])
+def test_the_bootstrap_does_not_depend_on_how_much_it_draws_at_once(monkeypatch, most):
+    values, clusters = [float(number % 3 == 0) for number in range(60)], [number // 4 for number in range(60)]
+    expected = cluster_bootstrap_interval(values, clusters, rounds=101)
+    monkeypatch.setattr(statistics, 'MAX_DRAWN', most)
+    assert cluster_bootstrap_interval(values, clusters, rounds=101) == expected
 
 
 def test_without_spread_between_clusters_each_counts_once():

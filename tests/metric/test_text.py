@@ -30,7 +30,7 @@ def test_the_whole_answer_counts():
     answers = ['Cat.', 'a cat', 'catfish', '', 'cat']
     predictions = [Prediction(index, answer, 'cat') for index, answer in enumerate(answers)]
     metric = METRICS.build({'type': 'ExactMatch'})
-    assert [row['score'] for row in metric.per_sample(predictions)] == [1.0, 0.0, 0.0, 0.0, 1.0]
+    assert [row['correct'] for row in metric.per_sample(predictions)] == [1.0, 0.0, 0.0, 0.0, 1.0]
     numbers = metric.compute(predictions)
     assert (numbers['accuracy'], numbers['n'], numbers['parse_failures']) == (0.4, 5, 1)
     assert 0 < numbers['accuracy_ci_low'] < 0.4 < numbers['accuracy_ci_high'] < 1

@@ -9,6 +9,12 @@ from typing import Any
 
 import pytest
 
+from mllm.config.config import ConfigError
+from mllm.config.training_args import TrainingArguments
+from mllm.engine.checkpoint import begin_run
+from mllm.pipeline.finetune import starting_point
+from mllm.utils.manifest import write_manifest
+
 WriteConfig = Callable[..., Path]
 Launch = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -71,3 +77,49 @@ def test_bad_data_stops_the_run_before_its_first_step(launch: Launch, write_conf
     assert str(missing) in done.stderr
     assert 'data_args.train' in done.stderr
     assert 'finetune.py", line' not in done.stderr
+
+
+def arguments(folder: Path, **changes: Any) -> TrainingArguments:
+    return TrainingArguments(**{'output_dir': str(folder), 'do_train': True, 'use_cpu': True, **changes})
+
+
+def make_checkpoint(folder: Path, step: int) -> Path:
+    path = folder / f'checkpoint-{step}'
+    path.mkdir(parents=True)
+    for name in ('rng_state.pth', 'trainer_state.json'):
+        (path / name).write_text('{}')
+    write_manifest(path)
+    return path
+
+
+def test_a_run_starts_at_its_last_checkpoint_or_at_the_one_named(tmp_path: Path):
+    for step in (5, 9):
+        make_checkpoint(tmp_path / 'out', step)
+    other = make_checkpoint(tmp_path / 'other', 3)
+    assert starting_point(arguments(tmp_path / 'out')) == str(tmp_path / 'out' / 'checkpoint-9')
+    assert starting_point(arguments(tmp_path / 'out', resume_from_checkpoint=str(other))) == str(other)
+    assert starting_point(arguments(tmp_path / 'out', overwrite_output_dir=True)) is None
+    assert starting_point(arguments(tmp_path / 'new')) is None
+
+
+def test_a_run_cut_off_before_its_first_checkpoint_begins_again(tmp_path: Path):
+    (tmp_path / 'eval_results.json').write_text('{}')
+    with pytest.raises(ConfigError, match='no complete checkpoint'):
+        starting_point(arguments(tmp_path))
+    begin_run(str(tmp_path))
+    assert starting_point(arguments(tmp_path)) is None
+
+
+def test_a_checkpoint_named_must_be_whole(tmp_path: Path):
+    path = make_checkpoint(tmp_path, 5)
+    (path / 'rng_state.pth').write_text('')
+    for folder, told in ((path, r'rng_state\.pth has 0 bytes'), (tmp_path / 'nowhere', r'manifest\.json is missing')):
+        with pytest.raises(ConfigError, match=f'resume_from_checkpoint: .*{told}'):
+            starting_point(arguments(tmp_path / 'out', resume_from_checkpoint=str(folder)))
+
+
+def test_only_rank_0_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    # Rank 0 may have written by the time another rank looks.
+    monkeypatch.setattr(TrainingArguments, 'process_index', 1)
+    (tmp_path / 'notes.txt').write_text('mine')
+    assert starting_point(arguments(tmp_path)) is None

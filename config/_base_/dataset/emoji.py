@@ -53,7 +53,7 @@ def invented_concepts(file, shot, names):
             filename=EMOJI + file,
             image_folder=EMOJI + '/images.zip',
             shot=shot,
-            policy=dict(type='isekai', names=names, word_length=(4, 4)),
+            policy=dict(type='fixed_supports', names=names, word_length=(4, 4)),
         ),
         compute_metric=ACCURACY,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -41,22 +41,7 @@ class MInstrDataset(ItemSource):
             raise ValueError(f'{type(self).__name__}: give either template_string or template_file')
         self.filename = filename
         self.image_folder = image_folder
-        self.template_file = template_file
-        self.templates = [template_string] if template_string is not None else read_templates(str(template_file))
-        self.templates = self.templates[:max_dynamic_size]
-        self.check_templates()
-
-    def check_templates(self) -> None:
-        """ValueError unless every template has each required placeholder exactly once."""
-        origin = self.template_file or 'template_string'
-        faults = [
-            f'{origin}: {template!r} has {placeholder} {template.count(placeholder)} times, needed once'
-            for template in self.templates
-            for placeholder in self.placeholders
-            if template.count(placeholder) != 1
-        ]
-        if faults:
-            raise ValueError('\n'.join(faults))
+        self.templates = question_templates(template_string, template_file, max_dynamic_size, self.placeholders)
 
     @cached_property
     def rows(self) -> LineFile:
@@ -83,6 +68,23 @@ class MInstrDataset(ItemSource):
     def problems(self) -> Iterator[str]:
         if not Path(self.filename).is_file():
             yield f'{self.filename}: no such annotation file'
+
+
+def question_templates(
+    template_string: str | None, template_file: str | None, first: int | None, placeholders: Sequence[str]
+) -> list[str]:
+    """The `first` templates of one of the two; ValueError unless each has every placeholder exactly once."""
+    templates = [template_string] if template_string is not None else read_templates(str(template_file))
+    faults = [
+        f'{template_file or "template_string"}: {template!r} has {placeholder} {template.count(placeholder)} times, '
+        'needed once'
+        for template in templates[:first]
+        for placeholder in placeholders
+        if template.count(placeholder) != 1
+    ]
+    if faults:
+        raise ValueError('\n'.join(faults))
+    return templates[:first]
 
 
 def read_templates(path: str) -> list[str]:

@@ -1,14 +1,14 @@
-"""Stage 3 of a sample's way, the stock that policies draw episodes from: classes with images, or rows with both sides.
+"""Stage 3 of a sample's way, the stock that policies draw episodes from: classes with images.
 
     ClassBank     ImageNet-900 pair format (class_id, class_name, samples, neighbors), its 100 format (context_samples
                   for supports and test_samples for queries, in place of samples), and rows with all of them
-    IsekaiBank    ISEKAI format: a query image, a positive and a negative list of supports, and their labels
 
 Reading a file finds all faults of its form at once; `problems` finds what depends on the shots and the image folder.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from mllm.registry import nearest
 from mllm.utils.image_io import image_exists, load_image
-from mllm.utils.line_file import LineFile
+from mllm.utils.json_rows import Rows, open_rows
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -45,25 +45,13 @@ class ImageClass:
         return self.name.lower()
 
 
-@dataclass(frozen=True)
-class IsekaiRow:
-    """A query with its supports of two concepts, fixed by the file."""
+class Bank(ABC):
+    """Rows of an annotation file (JSON Lines or a JSON array) with the folder or archive of their images."""
 
-    query: str
-    label: str
-    labels: tuple[str, str]
-    """Positive, negative."""
-    supports: tuple[tuple[str, ...], tuple[str, ...]]
-    """Positive, negative; without the query."""
-
-
-class Bank:
-    """Rows of an annotation file with the folder or archive of their images."""
-
-    def __init__(self, filename: str, image_folder: str | None) -> None:
+    def __init__(self, filename: str, image_folder: str | None, rows: Rows | None = None) -> None:
         self.filename = filename
         self.image_folder = image_folder
-        self.lines = LineFile(filename)
+        self.lines = open_rows(filename) if rows is None else rows
 
     def __len__(self) -> int:
         return len(self.lines)
@@ -76,12 +64,17 @@ class Bank:
         """The image an annotation names, RGB."""
         return load_image(path, self.image_folder)
 
-    def read_rows(self, keys: Sequence[str], faults: list[str]) -> list[dict[str, Any]]:
-        """All rows; faults of rows that do not parse or lack a key are added to `faults`."""
+    def read_rows(
+        self, keys: Sequence[str], faults: list[str], spellings: Mapping[str, str] | None = None
+    ) -> list[dict[str, Any]]:
+        """All rows; faults of rows that do not parse or lack a key are added to `faults`.
+
+        `spellings` are other names of keys, by the name that may stand in the file.
+        """
         rows = []
-        for index in range(len(self)):
+        for index in range(len(self.lines)):
             try:
-                row = self.lines[index]
+                row = {(spellings or {}).get(key, key): value for key, value in self.lines[index].items()}
             except ValueError as error:
                 faults.append(str(error))
                 continue
@@ -89,6 +82,10 @@ class Bank:
             faults += [f'{self.where(index)}: no {key!r}{nearest(key, row)}' for key in missing]
             rows.append(row)
         return rows
+
+    @abstractmethod
+    def problems(self, shot: int) -> Iterator[str]:
+        """What hinders episodes of `shot` supports per class, one line each."""
 
     def missing_images(self, paths: Mapping[int, str]) -> Iterator[str]:
         """A fault for every path (by row) that is not there; one for the folder alone if that is missing."""
@@ -177,51 +174,6 @@ class ClassBank(Bank):
                     f'supports{" of other groups" * self.distinct_groups}, and shot is {shot}; lower shot or add images'
                 )
         yield from self.missing_images({index: item.supports[0] for index, item in enumerate(self.classes)})
-
-
-class IsekaiBank(Bank):
-    """The rows of an ISEKAI file. ValueError with every fault of it; FileNotFoundError if there is none."""
-
-    keys = ('image_name', 'positive_list', 'negative_list', 'positive_promt', 'negative_promt', 'label_name')
-
-    def __init__(self, filename: str, image_folder: str | None = None) -> None:
-        super().__init__(filename, image_folder)
-        faults: list[str] = []
-        rows = self.read_rows(self.keys, faults)
-        stop_on(faults)
-        self.rows = [self.read_row(index, row, faults) for index, row in enumerate(rows)]
-        stop_on(faults)
-
-    def __getitem__(self, index: int) -> IsekaiRow:
-        return self.rows[index]
-
-    def read_row(self, index: int, row: Mapping[str, Any], faults: list[str]) -> IsekaiRow:
-        """One row; its faults are added to `faults`."""
-        query, label = str(row['image_name']), str(row['label_name'])
-        labels = (str(row['positive_promt']), str(row['negative_promt']))
-        if label not in labels:
-            faults.append(f'{self.where(index)}: label_name {label!r} is neither of the labels {labels}')
-        elif labels[0] == labels[1]:
-            faults.append(f'{self.where(index)}: positive_promt and negative_promt are both {label!r}')
-        supports: list[tuple[str, ...]] = []
-        for key in ('positive_list', 'negative_list'):
-            try:
-                supports.append(tuple(path for path in path_list(row, key) if path != query))
-            except ValueError as error:
-                faults.append(f'{self.where(index)}: {error}')
-                supports.append(())
-        return IsekaiRow(query, label, labels, (supports[0], supports[1]))
-
-    def problems(self, shot: int) -> Iterator[str]:
-        """Rows with fewer than `shot` supports of a side, and query images that are not there."""
-        for index, row in enumerate(self.rows):
-            for key, paths in zip(('positive_list', 'negative_list'), row.supports):
-                if len(paths) < shot:
-                    yield (
-                        f'{self.where(index)}: {key} has too few images: {len(paths)} beside the query, and shot is '
-                        f'{shot}; lower shot or add images'
-                    )
-        yield from self.missing_images({index: row.query for index, row in enumerate(self.rows)})
 
 
 def path_list(row: Mapping[str, Any], key: str) -> tuple[str, ...]:

@@ -8,41 +8,48 @@ from __future__ import annotations
 
 import functools
 import inspect
-import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
-from typing import Any, Literal
+import typing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
-from PIL import Image
-
-from mllm.dataset.single_image_dataset.class_bank import ClassBank, IsekaiBank
+from mllm.dataset.single_image_dataset.base import question_templates
+from mllm.dataset.single_image_dataset.class_bank import Bank, ClassBank
+from mllm.dataset.single_image_dataset.controls import Control, apply_control
+from mllm.dataset.single_image_dataset.query_bank import GroupBank, IsekaiBank
+from mllm.dataset.single_image_dataset.shots import Shot, draw_shot, shot_range
 from mllm.dataset.source import Source
 from mllm.registry import DATASETS, POLICIES, nearest
-from mllm.types import Episode, RawItem, Turn
+from mllm.types import IMAGE_PLACEHOLDER, Episode
 from mllm.utils.rng import ItemRng
 
-Shot = int | Mapping[str, Any]
-Control = Literal['blank_supports', 'permute_labels'] | None
+Policy = str | Mapping[str, Any]
 
-SHOT_KEYS = {'uniform': {'low', 'high'}, 'weighted': {'low', 'high', 'rate'}}
+RUNTIME = ('bank', 'index', 'shot', 'rng')
+"""What a policy is called with, in this order; its other parameters come from the config."""
+QUESTIONS = 'query_questions'
+PUBLISHED_EVALUATION = 'policy_2way'
+"""What published configs of both evaluations call the supports that the file fixes."""
+EVALUATION = 'fixed_supports'
 
 
 class BankDataset(Source):
     """Episodes that a policy draws from a bank: `episodes_per_class` rounds over its rows.
 
-    policy    dict(type='link_context', ...): a name in POLICIES and its parameters
+    policy    dict(type='link_context', ...): a name in POLICIES and its parameters; or the name alone
     shot      supports per class: a number, or a distribution as for `draw_shot`
     control   'blank_supports' shows white images in place of the supports; 'permute_labels' gives the supports of every
               class the label of another one and asks for the new label. Both keep everything else of the episode
+    questions what the query is asked, for policies that do not fix it; one is drawn per query
     """
 
     def __init__(
         self,
-        bank: ClassBank | IsekaiBank,
-        policy: Mapping[str, Any],
+        bank: Bank,
+        policy: Policy,
         shot: Shot,
         control: Control = None,
         episodes_per_class: int = 1,
+        questions: Sequence[str] | None = None,
     ) -> None:
         if control not in (None, 'blank_supports', 'permute_labels'):
             raise ValueError(f"control={control!r}: expected None, 'blank_supports' or 'permute_labels'")
@@ -50,7 +57,7 @@ class BankDataset(Source):
             raise ValueError(f'episodes_per_class={episodes_per_class}: expected at least 1')
         self.most_shots = shot_range(shot)[1]
         self.bank = bank
-        self.policy = build_policy(policy)
+        self.policy = build_policy(policy, bank, questions)
         self.shot = shot
         self.control: Control = control
         self.episodes_per_class = episodes_per_class
@@ -80,25 +87,70 @@ class BankDataset(Source):
 
 @DATASETS.register_module()
 class LinkContextDataset(BankDataset):
-    """Episodes from the classes of a pair file, see `ClassBank` and `policies.link_context`."""
+    """Episodes from the classes of a pair file, see `ClassBank`, `policies.link_context` and `published_policies`.
+
+    template_string / template_file   the query's question, or a JSON list of paraphrases, each with <image> once; not
+                                      used by policies that fix the question (`policy_2way_ref`, `policy_jigsaw`)
+    max_dynamic_size                  use only the first so many templates
+    """
 
     def __init__(
         self,
         filename: str,
         image_folder: str | None = None,
         *,
-        policy: Mapping[str, Any],
+        policy: Policy,
         shot: Shot,
+        template_string: str | None = None,
+        template_file: str | None = None,
+        max_dynamic_size: int | None = None,
         distinct_groups: bool = False,
         episodes_per_class: int = 1,
         control: Control = None,
     ) -> None:
-        super().__init__(ClassBank(filename, image_folder, distinct_groups), policy, shot, control, episodes_per_class)
+        questions = None
+        if template_string is not None and template_file is not None:
+            raise ValueError(f'{type(self).__name__}: give either template_string or template_file')
+        if template_string is not None or template_file is not None:
+            questions = question_templates(template_string, template_file, max_dynamic_size, [IMAGE_PLACEHOLDER])
+        bank = ClassBank(filename, image_folder, distinct_groups)
+        super().__init__(bank, policy, shot, control, episodes_per_class, questions)
+
+
+# The published name, for training on the ImageNet-900 pair file.
+ImageNet1kDatasetTrain = DATASETS.register_module('ImageNet1kDatasetTrain')(LinkContextDataset)
+
+
+class EvaluationDataset(BankDataset):
+    """Questions whose supports the file fixes, with one fixed question text: every query of a bank once.
+
+    policy   by default `fixed_supports`, which published configs call 'policy_2way'; dict(type='fixed_supports', ...)
+             changes its parameters, `query_questions` among them
+    template_string / template_file   stand in published configs, where they have no effect either
+    """
+
+    def __init__(
+        self,
+        bank: Bank,
+        policy: Policy | None,
+        shot: Shot,
+        control: Control,
+        template_string: str | None,
+        template_file: str | None,
+    ) -> None:
+        del template_string, template_file
+        cfg = {'type': policy or EVALUATION} if policy is None or isinstance(policy, str) else dict(policy)
+        if cfg.get('type') == PUBLISHED_EVALUATION:
+            cfg['type'] = EVALUATION
+        super().__init__(bank, cfg, shot, control)
 
 
 @DATASETS.register_module()
-class ISEKAIEval2Way(BankDataset):
-    """The queries of an ISEKAI file with their fixed supports, see `IsekaiBank` and `policies.isekai`."""
+class ISEKAIEval2Way(EvaluationDataset):
+    """The queries of an ISEKAI file or folder with their fixed supports, see `IsekaiBank`; labels as in the file.
+
+    pairs   for a folder of classes: [['positive', 'negative'], ...] by name, see `isekai_folder`
+    """
 
     def __init__(
         self,
@@ -106,90 +158,77 @@ class ISEKAIEval2Way(BankDataset):
         image_folder: str | None = None,
         *,
         shot: Shot,
-        policy: Mapping[str, Any] | None = None,
+        policy: Policy | None = None,
+        template_string: str | None = None,
+        template_file: str | None = None,
+        pairs: Sequence[Sequence[str]] | None = None,
         control: Control = None,
     ) -> None:
-        super().__init__(IsekaiBank(filename, image_folder), policy or {'type': 'isekai'}, shot, control)
+        bank = IsekaiBank(filename, image_folder, pairs)
+        super().__init__(bank, policy, shot, control, template_string, template_file)
 
 
-def build_policy(cfg: Mapping[str, Any]) -> Callable[[Any, int, int, ItemRng], Episode]:
-    """The policy named by `cfg['type']` with its parameters; ValueError for a parameter it does not have."""
+@DATASETS.register_module()
+class ImageNetTest100Eval2Way(EvaluationDataset):
+    """Every test sample of an ImageNet-100 file, or the first `sample_per_class` of each class, see `GroupBank`.
+
+    The supports are the first `shot` context samples of the query's class and of its contrast classes: the other row
+    of a pair of consecutive rows, or with more `ways` the others of so many. Labels are real lower-cased names.
+    """
+
+    def __init__(
+        self,
+        filename: str,
+        image_folder: str | None = None,
+        *,
+        shot: Shot,
+        policy: Policy | None = None,
+        sample_per_class: int = 0,
+        ways: int = 2,
+        template_string: str | None = None,
+        template_file: str | None = None,
+        control: Control = None,
+    ) -> None:
+        bank = GroupBank(filename, image_folder, ways, sample_per_class)
+        super().__init__(bank, policy, shot, control, template_string, template_file)
+
+
+def build_policy(
+    cfg: Policy, bank: Bank, questions: Sequence[str] | None = None
+) -> Callable[[Any, int, int, ItemRng], Episode]:
+    """The policy named by `cfg`, or by its 'type' with parameters; `questions` where it asks what it is told to.
+
+    ValueError for a name or parameter that there is not, and for a policy that draws from another kind of bank.
+    """
+    if isinstance(cfg, str):
+        cfg = {'type': cfg}
     if not isinstance(cfg, Mapping) or 'type' not in cfg:
-        raise ValueError(f"policy={cfg!r}: expected a dict with type='...'{nearest('', POLICIES.names())}")
-    function = POLICIES.get(cfg['type'])
+        raise ValueError(f"policy={cfg!r}: expected a name or dict(type='...'){nearest('', POLICIES.names())}")
+    name = cfg['type']
+    function = POLICIES.get(name)
     parameters = {key: value for key, value in cfg.items() if key != 'type'}
     signature = inspect.signature(function).parameters
-    known = list(signature)[4:]
+    known = list(signature)[len(RUNTIME) :]
     unknown = [key for key in parameters if key not in known]
     if unknown and not any(item.kind is item.VAR_KEYWORD for item in signature.values()):
         hints = '; '.join(f'no parameter {key!r}{nearest(key, known)}' for key in unknown)
-        raise ValueError(f'policy {cfg["type"]!r} has {hints}')
+        raise ValueError(f'policy {name!r} has {hints}')
+    if not draws_from(function, bank):
+        fitting = [other for other in POLICIES.names() if draws_from(POLICIES.get(other), bank)]
+        kind, names = type(bank).__name__, ', '.join(fitting)
+        raise ValueError(f'policy {name!r} cannot draw from this kind of data ({kind}); there are: {names}')
+    if questions is not None and QUESTIONS in known:
+        if QUESTIONS in parameters:
+            raise ValueError(f'policy {name!r} has {QUESTIONS}, and the dataset has templates; give one of them')
+        parameters[QUESTIONS] = questions
     return functools.partial(function, **parameters)
 
 
-def shot_range(shot: Shot) -> tuple[int, int]:
-    """Fewest and most supports per class; ValueError unless `shot` is as for `draw_shot`."""
-    if isinstance(shot, Mapping):
-        keys = {'type', *SHOT_KEYS.get(shot.get('type', ''), ())}
-        numbers = set(shot) == keys and all(isinstance(shot[key], (int, float)) for key in keys - {'type'})
-        if not numbers or len(keys) == 1 or not 1 <= shot['low'] <= shot['high']:
-            raise ValueError(
-                f"shot={dict(shot)!r}: expected a number, dict(type='uniform', low=.., high=..) or "
-                "dict(type='weighted', low=.., high=.., rate=..) with 1 <= low <= high"
-            )
-        return int(shot['low']), int(shot['high'])
-    if isinstance(shot, bool) or not isinstance(shot, int) or shot < 1:
-        raise ValueError(f'shot={shot!r}: expected at least 1 support per class')
-    return shot, shot
-
-
-def draw_shot(shot: Shot, rng: ItemRng) -> int:
-    """The number of supports per class of one episode.
-
-    A number is fixed; 'uniform' draws from low..high; 'weighted' draws s with weight e^(rate * s).
-    """
-    low, high = shot_range(shot)
-    rate = shot['rate'] if isinstance(shot, Mapping) and shot['type'] == 'weighted' else 0.0
-    # Relative to the largest, so that no rate overflows.
-    largest = max(rate * low, rate * high)
-    weights = [math.exp(rate * number - largest) for number in range(low, high + 1)]
-    return low + int(rng('shot').choice(len(weights), p=[weight / sum(weights) for weight in weights]))
-
-
-def apply_control(episode: Episode, control: Control) -> Episode:
-    """The episode under a control; see `BankDataset`."""
-    if control == 'blank_supports':
-        return replace(episode, support=tuple(blanked(item) for item in episode.support))
-    if control == 'permute_labels':
-        labels = episode.meta['labels']
-        return relabelled(episode, dict(zip(labels, [*labels[1:], labels[0]], strict=True)))
-    return episode
-
-
-def blanked(item: RawItem) -> RawItem:
-    """The item with a white image of the same size."""
-    image = item.get('image')
-    return item if image is None else {**item, 'image': Image.new('RGB', image.size, 'white')}
-
-
-def relabelled(episode: Episode, new_labels: Mapping[str, str]) -> Episode:
-    """The episode with every label replaced, in answers and meta; `meta['original_label']` is the query's old one."""
-
-    def change(item: RawItem) -> RawItem:
-        meta = item.get('meta') or {}
-        *turns, answer = item.get('conversations', [])
-        quoted = f'"{meta["label"]}"'
-        if quoted not in answer['value']:
-            raise ValueError(f'the answer {answer["value"]!r} does not quote its label {quoted}; it cannot be permuted')
-        new = new_labels[meta['label']]
-        value = answer['value'].replace(quoted, f'"{new}"')
-        return {**item, 'conversations': [*turns, Turn({**answer, 'value': value})], 'meta': {**meta, 'label': new}}
-
-    old = episode.meta['label']
-    support = [{**entry, 'label': new_labels[entry['label']]} for entry in episode.meta['support']]
-    return Episode(
-        query=change(episode.query),
-        support=tuple(map(change, episode.support)),
-        earlier_queries=tuple(map(change, episode.earlier_queries)),
-        meta={**episode.meta, 'label': new_labels[old], 'original_label': old, 'support': support},
-    )
+def draws_from(policy: Callable[..., Episode], bank: Bank) -> bool:
+    """Whether the type of a policy's first parameter, if it has one, is that of the bank."""
+    first = next(iter(inspect.signature(policy).parameters), '')
+    try:
+        wanted = typing.get_type_hints(policy).get(first)
+    except NameError:  # names that exist for type checkers only
+        return True
+    return not isinstance(wanted, type) or isinstance(bank, wanted)

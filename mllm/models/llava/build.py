@@ -19,8 +19,8 @@ from transformers.initialization import no_init_weights
 from mllm.models.hub import check_complete, loading, part_config
 from mllm.models.llava.arguments import LlavaArguments
 from mllm.models.llava.decoder_init import open_gates_
+from mllm.models.llava.images import token_of_image
 from mllm.models.llava.projector import build_projector
-from mllm.types import IMAGE_PLACEHOLDER
 from mllm.utils.weights import load_weights, read_file, wrong_shapes
 
 PROJECTOR_FIELD = 'mllm_projector'
@@ -38,7 +38,7 @@ def describe(args: LlavaArguments, tokenizer: PreTrainedTokenizerBase) -> LlavaC
         text_config=text,
         vision_feature_layer=args.mm_vision_select_layer,
         vision_feature_select_strategy='default' if args.mm_vision_select_feature == 'patch' else 'full',
-        image_token_index=cast(int, tokenizer.convert_tokens_to_ids(IMAGE_PLACEHOLDER)),
+        image_token_index=cast(int, tokenizer.convert_tokens_to_ids(token_of_image(args, tokenizer))),
         tie_word_embeddings=text.tie_word_embeddings,
     )
     setattr(config, PROJECTOR_FIELD, {'name': args.projector, **args.projector_args})

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import cast
 
 from PIL import Image
-from transformers import AutoTokenizer, LlavaForConditionalGeneration, PreTrainedTokenizerBase
+from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerBase
 
 from mllm.conversation.episode_template import build_episode_template
 from mllm.models.family import Family
@@ -17,14 +17,19 @@ from mllm.models.hub import loading
 from mllm.models.llava.arguments import LlavaArguments
 from mllm.models.llava.build import describe, from_folder, from_parts, tokens_per_image
 from mllm.models.llava.feature_cache import cache_features
-from mllm.models.llava.images import ImageEncoder, collate_images, load_image_processor
+from mllm.models.llava.images import (
+    END_TOKEN,
+    PATCH_TOKEN,
+    START_TOKEN,
+    ImageEncoder,
+    collate_images,
+    load_image_processor,
+    token_of_image,
+)
 from mllm.models.llava.text_only import take_part_without_images
-from mllm.models.tokens import add_tokens, fit_embeddings
+from mllm.models.tokens import add_tokens, fit_embeddings, load_tokenizer
 from mllm.registry import FORMATTERS, MODELS, TRANSFORMS
-from mllm.types import IMAGE_PLACEHOLDER, Preprocessor
-
-PATCH_TOKEN = '<im_patch>'
-START_TOKEN, END_TOKEN = '<im_start>', '<im_end>'
+from mllm.types import Preprocessor
 
 
 @MODELS.register_module('llava')
@@ -35,10 +40,13 @@ class LlavaFamily(Family[LlavaArguments]):
 
     def preprocessor(self, args: LlavaArguments) -> Preprocessor:
         with loading('tokenizer', args.tokenizer_path):
-            tokenizer = AutoTokenizer.from_pretrained(args.tokenizer_path, model_max_length=args.model_max_length)
+            tokenizer = load_tokenizer(args.tokenizer_path, args.model_max_length)
         formatter = FORMATTERS.build(args.target_processor['boxes'])
+        image_token = token_of_image(args, tokenizer)
+        first = PATCH_TOKEN if args.image_splice == 'last_only' else image_token
         marks = [START_TOKEN, END_TOKEN] if args.mm_use_im_start_end else []
-        add_tokens(tokenizer, [IMAGE_PLACEHOLDER, PATCH_TOKEN, *marks, *formatter.special_tokens()])
+        # In the order of published checkpoints, whose embeddings have their rows so.
+        add_tokens(tokenizer, [first, *marks, *formatter.special_tokens(), image_token])
         transform = args.conv_args.get('transforms')
         return Preprocessor(
             tokenizer=tokenizer,
@@ -47,7 +55,7 @@ class LlavaFamily(Family[LlavaArguments]):
             transform=TRANSFORMS.build(transform) if transform else None,
             encode_images=image_encoder(args, tokenizer),
             collate_images=collate_images,
-            image_token_id=tokenizer.convert_tokens_to_ids(IMAGE_PLACEHOLDER),
+            image_token_id=cast(int, tokenizer.convert_tokens_to_ids(image_token)),
             max_length=args.model_max_length,
         )
 
@@ -83,6 +91,6 @@ def image_encoder(args: LlavaArguments, tokenizer: PreTrainedTokenizerBase) -> I
         marked = [START_TOKEN, *tokens, END_TOKEN] if args.mm_use_im_start_end else tokens
         return cast(list[int], tokenizer.convert_tokens_to_ids(marked))
 
-    encoder.run = run(IMAGE_PLACEHOLDER)
+    encoder.run = run(token_of_image(args, tokenizer))
     encoder.plain_run = run(PATCH_TOKEN) if args.image_splice == 'last_only' else None
     return encoder

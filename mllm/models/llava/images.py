@@ -9,10 +9,25 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from transformers import AutoImageProcessor, CLIPImageProcessorPil
+from transformers import AutoImageProcessor, CLIPImageProcessorPil, PreTrainedTokenizerBase
 
 from mllm.models.hub import loading
 from mllm.models.llava.arguments import LlavaArguments
+from mllm.types import IMAGE_PLACEHOLDER
+
+PATCH_TOKEN = '<im_patch>'
+START_TOKEN, END_TOKEN = '<im_start>', '<im_end>'
+
+
+def token_of_image(args: LlavaArguments, tokenizer: PreTrainedTokenizerBase) -> str:
+    """The token whose places an image's features take: `<im_patch>`, or `<image>` in Hugging Face's own LLaVA models.
+
+    Under image_splice='last_only' it is `<image>` always: images that do not reach the language model stand there as
+    `<im_patch>`, which keeps its embedding.
+    """
+    known = tokenizer.get_vocab()
+    patch = args.image_splice == 'all' and (PATCH_TOKEN in known or IMAGE_PLACEHOLDER not in known)
+    return PATCH_TOKEN if patch else IMAGE_PLACEHOLDER
 
 
 class ImageEncoder:

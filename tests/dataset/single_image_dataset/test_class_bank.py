@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from mllm.dataset.single_image_dataset.class_bank import ClassBank, IsekaiBank
+from mllm.dataset.single_image_dataset.class_bank import ClassBank
 
 
 def test_the_900_format(world):
@@ -116,35 +116,3 @@ def test_missing_images_and_folders(world, tmp_path):
     assert problem.startswith(f"{path}:1: no image 'noto/gone.png' in ")
     (problem,) = ClassBank(str(path), str(tmp_path / 'no_folder')).problems(1)
     assert problem == f'image_folder {tmp_path / "no_folder"} does not exist'
-
-
-def test_isekai_rows(world):
-    bank = IsekaiBank(world.isekai, world.folder)
-    assert len(bank) == 6
-    row = world.isekai_row(1)
-    assert bank[1].labels == ('zorp0', 'Plain 1')
-    assert (bank[1].query, bank[1].label) == (row['image_name'], 'Plain 1')
-    assert bank[1].supports == (tuple(row['positive_list']), tuple(row['negative_list']))
-    assert list(bank.problems(4)) == []
-    assert len(list(bank.problems(5))) == 12
-
-
-def test_isekai_faults(world, tmp_path):
-    row = world.isekai_row(0)
-    rows = [
-        {**row, 'label_name': 'zorp'},
-        {**row, 'negative_promt': row['positive_promt']},
-        {**row, 'positive_list': 'a.png'},
-    ]
-    path = tmp_path / 'faulty.jsonl'
-    world.write(path, rows)
-    with pytest.raises(ValueError) as caught:
-        IsekaiBank(str(path))
-    lines = str(caught.value).splitlines()
-    assert len(lines) == 3
-    assert f"{path}:1: label_name 'zorp' is neither of the labels ('zorp0', 'Plain 1')" == lines[0]
-    assert "both 'zorp0'" in lines[1]
-    assert lines[2].startswith(f"{path}:3: positive_list is 'a.png'; expected a list")
-    world.write(path, [{('positive_prompt' if k == 'positive_promt' else k): v for k, v in row.items()}])
-    with pytest.raises(ValueError, match=r"1: no 'positive_promt'; did you mean 'positive_prompt'"):
-        IsekaiBank(str(path))

@@ -6,12 +6,12 @@ import pytest
 from torch.utils.data import DataLoader, Dataset
 
 from mllm.dataset.single_image_dataset.link_context import (
+    ImageNetTest100Eval2Way,
     ISEKAIEval2Way,
     LinkContextDataset,
-    draw_shot,
-    shot_range,
 )
-from mllm.registry import DATASETS
+from mllm.dataset.single_image_dataset.shots import draw_shot, shot_range
+from mllm.registry import DATASETS, POLICIES
 from mllm.utils.rng import ItemRng
 
 EMOJI = Path(__file__).parents[3] / 'data' / 'emoji'
@@ -141,6 +141,106 @@ def test_draw_shot():
     assert draw_shot({**weighted, 'high': 2000, 'rate': 5}, ItemRng(0)) > 1900
 
 
+def test_a_policy_by_its_name_alone(make):
+    named, spelt = (make(policy=policy) for policy in ('policy_2way', {'type': 'policy_2way'}))
+    assert [signature(source.episode(1, ItemRng(0, 0, 1))) for source in (named, spelt)] == [
+        signature(POLICIES.get('policy_2way')(named.bank, 1, 2, ItemRng(0, 0, 1)))
+    ] * 2
+    with pytest.raises(ValueError, match="no 'policy_2wya'; did you mean 'policy_2way'"):
+        make(policy='policy_2wya')
+
+
+def test_templates_are_the_query_s_questions(make, tmp_path):
+    path = tmp_path / 'templates.json'
+    path.write_text('["first <image>?", "second <image>?", "third <image>?"]')
+    source = make(policy='policy_2way', template_file=str(path), max_dynamic_size=2, episodes_per_class=4)
+    asked = {item['conversations'][0]['value'] for item in source}
+    assert asked == {'first <image>?', 'second <image>?'}
+    assert {item['conversations'][0]['value'] for item in make(template_string='What? <image>')} == {'What? <image>'}
+    # A policy with a question of its own keeps it.
+    assert make(policy='policy_jigsaw', template_string='What? <image>')[0]['conversations'][0]['value'][:5] == 'Using'
+
+
+def test_templates_must_be_sound_and_given_once(make, tmp_path):
+    with pytest.raises(ValueError, match=r"template_string: 'What\?' has <image> 0 times, needed once"):
+        make(template_string='What?')
+    with pytest.raises(FileNotFoundError, match='template_file nowhere'):
+        make(template_file='nowhere.json')
+    with pytest.raises(ValueError, match='either template_string or template_file'):
+        make(template_string='<image>', template_file='a.json')
+    with pytest.raises(ValueError, match="'link_context' has query_questions, and the dataset has templates"):
+        make(policy={**POLICY, 'query_questions': ['<image>']}, template_string='<image>')
+
+
+def test_a_policy_must_draw_from_the_bank_there_is(make, world):
+    with pytest.raises(ValueError, match=r"'fixed_supports' cannot draw from.*ClassBank\); there are:.*policy_2way,"):
+        make(policy='fixed_supports')
+    with pytest.raises(ValueError, match=r"'link_context' cannot draw from.*IsekaiBank\); there are: fixed_supports$"):
+        ISEKAIEval2Way(world.isekai, world.folder, shot=1, policy='link_context')
+
+
+@pytest.mark.parametrize('policy', [None, 'policy_2way', {'type': 'policy_2way'}, {'type': 'fixed_supports'}])
+def test_evaluations_call_their_supports_as_published_or_as_here(world, policy):
+    source = ISEKAIEval2Way(world.isekai, world.folder, shot=2, policy=policy, template_file='no/such/file.json')
+    question = source[1]['conversations'][0]['value']
+    assert question == 'Based on the previous examples, what is in the image <image>?'
+    expected = ISEKAIEval2Way(world.isekai, world.folder, shot=2).episode(1, ItemRng(0, 0, 1))
+    assert signature(source.episode(1, ItemRng(0, 0, 1))) == signature(expected)
+
+
+@pytest.fixture
+def hundred(world, tmp_path):
+    path = tmp_path / 'hundred.jsonl'
+    world.write(path, [world.hundred_row(number) for number in range(4)])
+    return str(path)
+
+
+def test_imagenet_100(world, hundred):
+    source = DATASETS.build(
+        {'type': 'ImageNetTest100Eval2Way', 'filename': hundred, 'image_folder': world.folder, 'shot': 3,
+         'policy': 'policy_2way', 'sample_per_class': 2}
+    )  # fmt: skip
+    assert list(source.problems()) == []
+    assert len(source) == 8
+    for index in range(8):
+        episode = source.episode(index, ItemRng(0, 0, index))
+        position, other = index // 2, index // 2 ^ 1
+        assert [world.class_of(episode.query), episode.meta['class']] == [position, episode.meta['labels'][0]]
+        assert episode.meta['label'] == world.row(position)['class_name'].lower().replace('_', ' ')
+        shown = {(item['meta']['image_path'], item['meta']['label']) for item in episode.support}
+        assert shown == {
+            (path, world.row(number)['class_name'].lower().replace('_', ' '))
+            for number in (position, other)
+            for path in world.hundred_row(number)['context_samples'][:3]
+        }
+    # All queries of a pair see one support set in one order.
+    keys = [source.episode(index, ItemRng(0, 0, index)).meta['support'] for index in range(4)]
+    assert all(key == keys[0] for key in keys)
+    assert source.describe(7) == f'{hundred}:4'
+
+
+def test_imagenet_100_with_more_ways_and_shots(world, hundred):
+    source = ImageNetTest100Eval2Way(hundred, world.folder, shot=4, ways=4)
+    assert list(source.problems()) == []
+    episode = source.episode(5, ItemRng(0, 0, 5))
+    assert len(episode.support) == 16
+    assert episode.meta['labels'] == ['grey wolf', 'red fox', 'ice cream', 'st. bernard']
+    (problem, *_) = ImageNetTest100Eval2Way(hundred, world.folder, shot=5).problems()
+    assert "'Red Fox' has too few images" in problem
+
+
+def test_the_published_training_set(world):
+    cfg = {'type': 'ImageNet1kDatasetTrain', 'filename': world.filename, 'image_folder': world.folder, 'shot': 2}
+    source = DATASETS.build({**cfg, 'policy': 'policy_2way_weight', 'template_string': 'What is in <image>?'})
+    assert len(source) == 7
+    assert source.episode(3, ItemRng(0, 0, 3)).meta['classes'][0] == 'St. Bernard'
+
+
+def test_names_of_references_are_not_permuted(make):
+    (problem,) = make(policy='policy_2way_ref', shot=3, control='permute_labels').problems()
+    assert "control='permute_labels': the supports of this episode do not name its classes" in problem
+
+
 def test_shots_are_drawn_per_item_and_epoch(make):
     source = make(shot={'type': 'uniform', 'low': 1, 'high': 3}, episodes_per_class=4)
     shots = {source.episode(index, ItemRng(0, 0, index)).meta['shot'] for index in range(28)}
@@ -164,7 +264,7 @@ def test_wrong_configs_name_what_would_be_right(make):
         make(policy={'type': 'link_contxt'})
     with pytest.raises(ValueError, match="no parameter 'nmes'; did you mean 'names'"):
         make(policy={**POLICY, 'nmes': 'real'})
-    with pytest.raises(ValueError, match='expected a dict with type'):
+    with pytest.raises(ValueError, match='expected a name or dict'):
         make(policy={'names': 'real'})
     with pytest.raises(ValueError, match="'blank_supports' or 'permute_labels'"):
         make(control='blank')
@@ -204,7 +304,7 @@ def test_registered_under_the_historical_name(world):
     [
         {'type': 'LinkContextDataset', 'filename': 'train_pairs.jsonl', 'shot': 2, 'distinct_groups': True},
         {'type': 'LinkContextDataset', 'filename': 'test_pairs.jsonl', 'shot': 2, 'distinct_groups': True},
-        {'type': 'ISEKAIEval2Way', 'filename': 'invented.jsonl', 'shot': 4, 'policy': {'type': 'isekai'}},
+        {'type': 'ISEKAIEval2Way', 'filename': 'invented.jsonl', 'shot': 4, 'policy': {'type': 'fixed_supports'}},
     ],
     ids=lambda cfg: cfg['filename'],
 )

@@ -9,8 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mllm.dataset.single_image_dataset.class_bank import ClassBank, IsekaiBank
-from mllm.dataset.single_image_dataset.policies import QUERY_QUESTION, draw_labels, isekai, link_context
+from mllm.dataset.single_image_dataset.class_bank import ClassBank
+from mllm.dataset.single_image_dataset.drawing import draw_labels
+from mllm.dataset.single_image_dataset.episode_parts import QUERY_QUESTION
+from mllm.dataset.single_image_dataset.policies import fixed_supports, link_context
+from mllm.dataset.single_image_dataset.query_bank import IsekaiBank
 from mllm.registry import POLICIES
 from mllm.types import IMAGE_PLACEHOLDER
 from mllm.utils.rng import ItemRng
@@ -289,7 +292,7 @@ def test_isekai_shows_the_first_supports_of_the_file(world):
     bank = IsekaiBank(world.isekai, world.folder)
     for index in range(len(bank)):
         row = world.isekai_row(index)
-        episode = isekai(bank, index, 2, ItemRng(0, 0, index))
+        episode = fixed_supports(bank, index, 2, ItemRng(0, 0, index))
         shown = {(item['meta']['image_path'], label_in(item)) for item in episode.support}
         assert shown == {
             (path, row[f'{side}_promt']) for side in ('positive', 'negative') for path in row[f'{side}_list'][:2]
@@ -297,7 +300,7 @@ def test_isekai_shows_the_first_supports_of_the_file(world):
         assert label_in(episode.query) == episode.meta['label'] == row['label_name']
         assert paths([episode.query]) == [row['image_name']]
     # Both queries of a pair share their supports, in the same order.
-    twins = [isekai(bank, index, 3, ItemRng(0, 0, index)) for index in (0, 1)]
+    twins = [fixed_supports(bank, index, 3, ItemRng(0, 0, index)) for index in (0, 1)]
     assert paths(twins[0].support) == paths(twins[1].support)
     assert twins[0].meta['support_key'] == twins[1].meta['support_key']
 
@@ -306,14 +309,15 @@ def test_isekai_names(world):
     bank = IsekaiBank(world.isekai, world.folder)
     file = ['zorp0', 'Plain 1']
     labels = {
-        names: isekai(bank, 0, 1, ItemRng(0), names=names).meta['labels'] for names in ('real', 'mixed', 'invented')
+        names: fixed_supports(bank, 0, 1, ItemRng(0), names=names).meta['labels']
+        for names in ('real', 'mixed', 'invented')
     }
     assert labels['real'] == file
     assert labels['mixed'][0] != file[0]
     assert labels['mixed'][1] == file[1]
     assert not set(labels['invented']) & set(file)
     for names in labels:
-        episode = isekai(bank, 1, 2, ItemRng(0, 0, 1), names=names)
+        episode = fixed_supports(bank, 1, 2, ItemRng(0, 0, 1), names=names)
         of_class = {world.class_of(item): label_in(item) for item in episode.support}
         assert label_in(episode.query) == of_class[1]
 
@@ -323,12 +327,12 @@ def test_isekai_never_shows_the_query(world, tmp_path):
     row['positive_list'] = [row['image_name'], *row['positive_list']]
     world.write(tmp_path / 'one.jsonl', [row])
     bank = IsekaiBank(str(tmp_path / 'one.jsonl'), world.folder)
-    episode = isekai(bank, 0, 4, ItemRng(0))
+    episode = fixed_supports(bank, 0, 4, ItemRng(0))
     assert row['image_name'] not in paths(episode.support)
     with pytest.raises(ValueError, match='4 supports beside the query, and shot is 5'):
-        isekai(bank, 0, 5, ItemRng(0))
+        fixed_supports(bank, 0, 5, ItemRng(0))
 
 
 def test_policies_are_registered():
     assert POLICIES.get('link_context') is link_context
-    assert POLICIES.get('isekai') is isekai
+    assert POLICIES.get('fixed_supports') is fixed_supports

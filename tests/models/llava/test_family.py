@@ -127,8 +127,8 @@ def test_cached_features_are_the_same_bits_in_any_batch(build: Any, encode: Any,
     # A second run finds them on disk; the features do not depend on what else was in the batch.
     again, _ = build(kind, feature_cache=str(tmp_path))
     pixels = torch.cat([sample.images for sample in samples])
-    first = cached.model.get_image_features(pixels[2:3]).pooler_output[0]
-    second = again.model.get_image_features(pixels).pooler_output[2]
+    first = cached.model.vision_tower(pixels[2:3]).last_hidden_state[0]
+    second = again.model.vision_tower(pixels).last_hidden_state[2]
     assert torch.equal(first, second)
     assert again.model.vision_tower.forward.misses == 0
 

@@ -68,12 +68,12 @@ def test_images_of_a_batch_follow_its_rows():
 @pytest.mark.parametrize(
     ('kind', 'changes', 'run'),
     [
-        ('clip_llama', {}, ['<image>'] * 4),
-        ('clip_llama', {'mm_vision_select_feature': 'full'}, ['<image>'] * 5),
-        ('clip_llama', {'mm_use_im_start_end': True}, ['<im_start>', *['<image>'] * 4, '<im_end>']),
-        ('clip_llama', {'projector': 'pool', 'projector_args': {'num_tokens': 3}}, ['<image>'] * 3),
-        ('resnet_lfm2', {}, ['<image>'] * 2),
-        ('resnet_lfm2', {'projector': 'linear', 'projector_args': {}}, ['<image>'] * 16),
+        ('clip_llama', {}, ['<im_patch>'] * 4),
+        ('clip_llama', {'mm_vision_select_feature': 'full'}, ['<im_patch>'] * 5),
+        ('clip_llama', {'mm_use_im_start_end': True}, ['<im_start>', *['<im_patch>'] * 4, '<im_end>']),
+        ('clip_llama', {'projector': 'pool', 'projector_args': {'num_tokens': 3}}, ['<im_patch>'] * 3),
+        ('resnet_lfm2', {}, ['<im_patch>'] * 2),
+        ('resnet_lfm2', {'projector': 'linear', 'projector_args': {}}, ['<im_patch>'] * 16),
     ],
 )
 def test_an_image_stands_as_many_tokens_as_the_tower_has_features(model_args: Any, kind: str, changes: Any, run: Any):

@@ -1,0 +1,6 @@
+# The paper's [2-way-weight]: of j = 2, 4, ..., 16 images in all with weight e^j; 10 epochs on from a [2-way] model.
+_base_ = ['lcl_train_2way.py']
+
+model_args = dict(model_name_or_path='./exp/lcl_train_2way')
+data_args = dict(train=_base_.TRAIN_2WAY_WEIGHT)
+training_args = dict(num_train_epochs=10)

@@ -1,0 +1,59 @@
+"""Stage 3 of a sample's way, its controls: the same episode with something taken away or exchanged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Literal
+
+from PIL import Image
+
+from mllm.types import Episode, RawItem, Turn
+
+Control = Literal['blank_supports', 'permute_labels'] | None
+
+
+def apply_control(episode: Episode, control: Control) -> Episode:
+    """The episode under a control; see `BankDataset`."""
+    if control == 'blank_supports':
+        return replace(episode, support=tuple(blanked(item) for item in episode.support))
+    if control == 'permute_labels':
+        labels = episode.meta.get('labels', [])
+        unnamed = [entry['label'] for entry in episode.meta.get('support', []) if entry['label'] not in labels]
+        if unnamed or not labels:
+            raise ValueError(
+                f"control='permute_labels': the supports of this episode do not name its classes ({unnamed[:1]}), so "
+                "there are no names to exchange; use control='blank_supports' or another policy"
+            )
+        return relabelled(episode, dict(zip(labels, [*labels[1:], labels[0]], strict=True)))
+    return episode
+
+
+def blanked(item: RawItem) -> RawItem:
+    """The item with a white image of the same size."""
+    image = item.get('image')
+    return item if image is None else {**item, 'image': Image.new('RGB', image.size, 'white')}
+
+
+def relabelled(episode: Episode, new_labels: Mapping[str, str]) -> Episode:
+    """The episode with every label replaced, in answers and meta; `meta['original_label']` is the query's old one."""
+
+    def change(item: RawItem) -> RawItem:
+        meta = item.get('meta') or {}
+        *turns, answer = item.get('conversations', [])
+        quoted = f'"{meta["label"]}"'
+        if quoted not in answer['value']:
+            raise ValueError(f'the answer {answer["value"]!r} does not quote its label {quoted}; it cannot be permuted')
+        new = new_labels[meta['label']]
+        value = answer['value'].replace(quoted, f'"{new}"')
+        return {**item, 'conversations': [*turns, Turn({**answer, 'value': value})], 'meta': {**meta, 'label': new}}
+
+    old = episode.meta['label']
+    support = [{**entry, 'label': new_labels[entry['label']]} for entry in episode.meta['support']]
+    return replace(
+        episode,
+        query=change(episode.query),
+        support=tuple(map(change, episode.support)),
+        earlier_queries=tuple(map(change, episode.earlier_queries)),
+        meta={**episode.meta, 'label': new_labels[old], 'original_label': old, 'support': support},
+    )

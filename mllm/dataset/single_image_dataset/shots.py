@@ -1,0 +1,42 @@
+"""Stage 3 of a sample's way, its size: how many supports per class an episode has."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from mllm.utils.rng import ItemRng
+
+Shot = int | Mapping[str, Any]
+
+SHOT_KEYS = {'uniform': {'low', 'high'}, 'weighted': {'low', 'high', 'rate'}}
+
+
+def shot_range(shot: Shot) -> tuple[int, int]:
+    """Fewest and most supports per class; ValueError unless `shot` is as for `draw_shot`."""
+    if isinstance(shot, Mapping):
+        keys = {'type', *SHOT_KEYS.get(shot.get('type', ''), ())}
+        numbers = set(shot) == keys and all(isinstance(shot[key], (int, float)) for key in keys - {'type'})
+        if not numbers or len(keys) == 1 or not 1 <= shot['low'] <= shot['high']:
+            raise ValueError(
+                f"shot={dict(shot)!r}: expected a number, dict(type='uniform', low=.., high=..) or "
+                "dict(type='weighted', low=.., high=.., rate=..) with 1 <= low <= high"
+            )
+        return int(shot['low']), int(shot['high'])
+    if isinstance(shot, bool) or not isinstance(shot, int) or shot < 1:
+        raise ValueError(f'shot={shot!r}: expected at least 1 support per class')
+    return shot, shot
+
+
+def draw_shot(shot: Shot, rng: ItemRng, purpose: str = 'shot') -> int:
+    """The number of supports per class of one episode.
+
+    A number is fixed; 'uniform' draws from low..high; 'weighted' draws s with weight e^(rate * s).
+    """
+    low, high = shot_range(shot)
+    rate = shot['rate'] if isinstance(shot, Mapping) and shot['type'] == 'weighted' else 0.0
+    # Relative to the largest, so that no rate overflows.
+    largest = max(rate * low, rate * high)
+    weights = [math.exp(rate * number - largest) for number in range(low, high + 1)]
+    return low + int(rng(purpose).choice(len(weights), p=[weight / sum(weights) for weight in weights]))

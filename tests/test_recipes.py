@@ -1,0 +1,146 @@
+"""Every link-context recipe runs from its config to its result, on the tiny model and a miniature of its data."""
+
+import json
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mmengine import Config
+
+from mllm.config.config import prepare_args
+from mllm.pipeline.finetune import run
+
+ROOT = Path(__file__).parents[1]
+EMOJI = ROOT / 'data' / 'emoji'
+TRAIN = ('lcl_train_2way_random', 'lcl_train_2way_weight', 'lcl_train_mix1', 'lcl_train_mix2')
+EVALUATE = {
+    'lcl_eval_ISEKAI_10': ('ISEKAI_10', 2),
+    'lcl_eval_ISEKAI_pair': ('ISEKAI_pair', 18),
+    'lcl_eval_test100': ('ImageNet_100', 4),
+}
+SHOTS = range(1, 9)
+CLASSES = 4
+IMAGES = 10
+
+Recipe = Callable[..., dict[str, dict[str, Any]]]
+
+
+def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(''.join(json.dumps(row) + '\n' for row in rows))
+
+
+def pictures() -> Iterator[list[bytes]]:
+    """So many pictures for each class; two emoji concepts make a class, because one has too few."""
+    rows = [json.loads(line) for line in (EMOJI / 'train_pairs.jsonl').read_text().splitlines()]
+    with zipfile.ZipFile(EMOJI / 'images.zip') as archive:
+        for number in range(0, 2 * CLASSES, 2):
+            paths = [path for row in rows[number : number + 2] for path in row['samples']]
+            yield [archive.read(path) for path in paths[:IMAGES]]
+
+
+@pytest.fixture(scope='module')
+def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What MLLM_DATA names: ImageNet with its files of pairs, ISEKAI-10 with rows, ISEKAI-pair as class folders."""
+    root = tmp_path_factory.mktemp('data')
+    names = [f'n0000000{number}' for number in range(CLASSES)]
+    for name, images in zip(names, pictures(), strict=True):
+        for number, content in enumerate(images):
+            targets = [root / 'imagenet' / 'train' / name / f'{number}.JPEG']
+            if name in names[:2]:
+                targets.append(root / 'ISEKAI-10' / name / f'{number}.png')
+                targets += [root / 'ISEKAI-pair' / name / f'{number}.png'] * (number < 9)
+            for path in targets:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
+    samples = {name: [f'train/{name}/{number}.JPEG' for number in range(IMAGES)] for name in names}
+    ids = [{'class_id': str(number), 'class_name': f'Thing_{number}'} for number in range(CLASSES)]
+    train = [
+        {
+            **row,
+            'samples': samples[name],
+            'neighbors': [
+                [other['class_id'], other['class_name'], samples[neighbour][0]]
+                for other, neighbour in zip(ids, names, strict=True)
+                if neighbour != name
+            ],
+        }
+        for row, name in zip(ids, names, strict=True)
+    ]
+    test = [
+        {**row, 'context_samples': samples[name][:8], 'test_samples': samples[name][8:]}
+        for row, name in list(zip(ids, names, strict=True))[:2]
+    ]
+    write_lines(root / 'imagenet_lcl' / 'train900_pairs.jsonl', train)
+    write_lines(root / 'imagenet_lcl' / 'test100_pairs.jsonl', test)
+    isekai = [[f'{name}/{number}.png' for number in range(IMAGES)] for name in names[:2]]
+    labels = ('Icemic', 'ice cream')
+    rows = [
+        {
+            'image_name': paths[9],
+            'positive_list': isekai[0][:9],
+            'negative_list': isekai[1][:9],
+            'positive_promt': labels[0],
+            'negative_promt': labels[1],
+            'label_name': label,
+        }
+        for paths, label in zip(isekai, labels, strict=True)
+    ]
+    write_lines(root / 'ISEKAI-10' / 'ISEKAI-10.json', rows)
+    return root
+
+
+@pytest.fixture
+def recipe(data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recipe:
+    """Runs a recipe of `config/` with the tiny model in place of its own."""
+    monkeypatch.setenv('MLLM_DATA', str(data_root))
+    tiny = Config.fromfile(ROOT / 'config/_base_/model/tiny_llava.py').to_dict()['model_args']
+
+    def start(name: str, **model_args: Any) -> dict[str, dict[str, Any]]:
+        path = tmp_path / f'{name}.py'
+        model = {'_delete_': True, **tiny, **model_args}
+        path.write_text(f'_base_ = [{str(ROOT / "config" / f"{name}.py")!r}]\nmodel_args = {model!r}\n')
+        argv = [path, '--output_dir', tmp_path / name, '--max_steps', '2', '--save_steps', '2', '--use_cpu']
+        argv += ['--bf16', 'false', '--tf32', 'false', '--dataloader_num_workers', '0', '--report_to', 'none']
+        if name in EVALUATE:
+            argv += ['--cfg-options', 'data_args.gen_kwargs.max_new_tokens=2']
+        return run(*prepare_args([str(word) for word in argv]))
+
+    return start
+
+
+def losses(folder: Path) -> list[float]:
+    """The loss, once, as the state of the trainer has it."""
+    history = json.loads((folder / 'trainer_state.json').read_text())['log_history']
+    return [entry[key] for entry in history for key in ('loss', 'train_loss') if key in entry]
+
+
+def test_training_recipes(recipe: Recipe, tmp_path: Path):
+    recipe('lcl_train_2way')
+    for name in TRAIN:
+        # Two of them go on from a [2-way] model.
+        start = {'model_name_or_path': str(tmp_path / 'lcl_train_2way')} if '2way' in name else {}
+        recipe(name, **start)
+    for name in ('lcl_train_2way', *TRAIN):
+        assert (tmp_path / name / 'checkpoint-2' / 'model.safetensors').is_file()
+        assert all(0 < loss < 20 for loss in losses(tmp_path / name))
+        assert losses(tmp_path / name)
+
+
+@pytest.mark.parametrize('name', EVALUATE)
+def test_an_evaluation_recipe_fills_a_row_of_the_table(recipe: Recipe, tmp_path: Path, read_jsonl: Any, name: str):
+    results = recipe(name)
+    entry, count = EVALUATE[name]
+    assert list(results) == [f'multitest_{entry}_{shot}' for shot in SHOTS]
+    for shot, (prefix, numbers) in zip(SHOTS, results.items(), strict=True):
+        assert numbers[f'{prefix}_n'] == count
+        rows = read_jsonl(tmp_path / name / f'{prefix}_extra_prediction.jsonl')
+        assert {len(row['meta']['support']) for row in rows} == {2 * shot}
+        assert not any('dropped_supports' in row['meta'] for row in rows)
+
+
+def test_every_link_context_recipe_is_tested():
+    recipes = {path.stem for path in (ROOT / 'config').glob('lcl_*.py')}
+    assert recipes == {'lcl_train_2way', *TRAIN, *EVALUATE}
