@@ -3,7 +3,8 @@
 python tools/make_isekai.py FOLDER --out DIR [--seed 0] [--val 0.1] [--test 0.2]
 
 Writes train_pairs.jsonl, val_pairs.jsonl, test_pairs.jsonl (disjoint concepts, ImageNet-900 pair format) and
-isekai.jsonl (ISEKAI format: the test concepts in pairs, each picture asked about once). Pictures stay where they are:
+isekai.jsonl (ISEKAI format: the test concepts in pairs, which ask about as many pictures of one as of the other; of an
+odd number one concept is left out). Pictures stay where they are:
 image_folder is FOLDER. A concept's neighbours are those of the same split with the most similar colours.
 """
 
@@ -21,9 +22,10 @@ sys.path.insert(0, str(ROOT))
 
 import numpy as np
 
+from mllm.metric.text import normalise_answer
 from mllm.utils.image_io import ImageError, load_image
 
-ENDINGS = {'.jpg', '.jpeg', '.png', '.webp', '.bmp', '.gif'}
+ENDINGS = {'.jpg', '.jpeg', '.png', '.webp', '.bmp', '.gif', '.tif', '.tiff'}
 MIN_IMAGES = 2
 MIN_CONCEPTS = 2
 NEIGHBOURS = 36
@@ -46,12 +48,14 @@ def read_concepts(folder: Path) -> list[Concept]:
         raise ValueError(f'{folder}: no such folder')
     faults: list[str] = []
     concepts = []
-    for number, sub in enumerate(sorted(path for path in folder.iterdir() if path.is_dir()), start=1):
+    names: dict[str, Path] = {}
+    for number, sub in enumerate(sorted(path for path in folder.iterdir() if is_concept(path)), start=1):
+        faults += name_faults(sub, names)
         images, histograms = [], []
         for path in sorted(sub.rglob('*')):
-            if path.suffix.lower() not in ENDINGS:
-                continue
             name = path.relative_to(folder).as_posix()
+            if path.suffix.lower() not in ENDINGS or '/.' in name:
+                continue
             try:
                 histograms.append(colour_histogram(name, folder))
                 images.append(name)
@@ -71,6 +75,20 @@ def read_concepts(folder: Path) -> list[Concept]:
     return concepts
 
 
+def is_concept(path: Path) -> bool:
+    """Folders that programs make for themselves begin with a dot; one that holds our files is an earlier --out."""
+    return path.is_dir() and not path.name.startswith('.') and not (path / 'train_pairs.jsonl').is_file()
+
+
+def name_faults(sub: Path, names: dict[str, Path]) -> list[str]:
+    """What is wrong with a concept's name; `names` are those seen so far."""
+    name = normalise_answer(sub.name.replace('_', ' '))
+    first = names.setdefault(name, sub)
+    if not name or '<' in name or '>' in name:
+        return [f"{sub}: the folder's name is the concept's; give it letters, and no < or >"]
+    return [] if first is sub else [f'{sub}: the same name as {first}, once written as an answer; rename one']
+
+
 def colour_histogram(name: str, folder: Path) -> np.ndarray:
     """Shares of BINS ** 3 colours in a picture."""
     pixels = np.asarray(load_image(name, str(folder)).resize((32, 32))).reshape(-1, 3).astype(int) * BINS // 256
@@ -80,6 +98,8 @@ def colour_histogram(name: str, folder: Path) -> np.ndarray:
 
 def split(concepts: list[Concept], val: float, test: float, seed: int) -> dict[str, list[Concept]]:
     """Disjoint splits; train and test have at least MIN_CONCEPTS, val has none or at least as many."""
+    if not (0 <= val < 1 and 0 <= test < 1):
+        raise ValueError(f'--val {val} --test {test}: expected shares of the concepts, 0 or more and below 1')
     order = np.random.default_rng(seed).permutation(len(concepts))
     count = {'test': max(MIN_CONCEPTS, round(test * len(concepts))), 'val': round(val * len(concepts))}
     if 0 < count['val'] < MIN_CONCEPTS:
@@ -152,11 +172,11 @@ def main() -> int:
     try:
         concepts = read_concepts(args.folder)
         splits = split(concepts, args.val, args.test, args.seed)
-    except ValueError as error:
+        args.out.mkdir(parents=True, exist_ok=True)
+    except (ValueError, OSError) as error:
         sys.stderr.write(f'{error}\n')
         return 2
     rng = np.random.default_rng(args.seed)
-    args.out.mkdir(parents=True, exist_ok=True)
     for name, members in splits.items():
         write_lines(args.out / f'{name}_pairs.jsonl', pair_rows(members, rng))
     questions = isekai_rows(splits['test'], rng)

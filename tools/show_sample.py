@@ -21,7 +21,7 @@ from mllm.dataset.builder import entries, prepare_data
 from mllm.dataset.single_image_conversation import SingleImageConvDataset
 from mllm.evaluation.report.episode_picture import EpisodeRow, Picture, draw_episodes
 from mllm.models.builder import load_preprocessor
-from mllm.types import IGNORE_INDEX, Episode, Preprocessor, RawItem, Sample
+from mllm.types import BOXES_PLACEHOLDER, IGNORE_INDEX, POINTS_PLACEHOLDER, Episode, Preprocessor, RawItem, Sample
 from mllm.utils.rng import ItemRng
 
 SUPERVISED, GIVEN, IMAGE = 'bold green', 'dim', 'cyan'
@@ -33,7 +33,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--split', default='train', help="'train', 'validation', 'test' or the name of a multitest set")
     parser.add_argument('--index', type=int, default=0)
     parser.add_argument('--epoch', type=int, default=0, help='training episodes are drawn anew in every epoch')
-    parser.add_argument('--seed', type=int, default=42, help="the run's seed (training split only)")
+    parser.add_argument('--seed', type=int, help="the run's seed, if not the config's (training split only)")
     parser.add_argument('--picture', default='exp/sample.png', help='where the picture goes')
     parser.add_argument('--cfg-options', nargs='+', action='append', default=[], metavar='KEY=VALUE')
     return parser.parse_args()
@@ -79,6 +79,8 @@ def show_tokens(console: Console, sample: Sample, preprocessor: Preprocessor) ->
     labels = sample.labels or [IGNORE_INDEX] * len(tokens)
     image_token = preprocessor.tokenizer.convert_ids_to_tokens(preprocessor.image_token_id)
     text, position = Text(), 0
+    # Without colours the tokens that are learnt stand in brackets.
+    left, right = ('', '') if console.is_terminal else ('{', '}')
     while position < len(tokens):
         run = position
         while run < len(tokens) and tokens[run] == image_token:
@@ -87,8 +89,10 @@ def show_tokens(console: Console, sample: Sample, preprocessor: Preprocessor) ->
             text.append(f'[{run - position} image tokens]', IMAGE).append('|', 'bright_black')
             position = run
             continue
-        style = SUPERVISED if labels[position] != IGNORE_INDEX else GIVEN
-        text.append(tokens[position], style).append('|', 'bright_black')
+        if labels[position] != IGNORE_INDEX:
+            text.append(f'{left}{tokens[position]}{right}', SUPERVISED).append('|', 'bright_black')
+        else:
+            text.append(tokens[position], GIVEN).append('|', 'bright_black')
         position += 1
     console.print(text)
     learnt = sum(label != IGNORE_INDEX for label in labels)
@@ -97,12 +101,16 @@ def show_tokens(console: Console, sample: Sample, preprocessor: Preprocessor) ->
 
 
 def episode_row(episode: Episode, title: str) -> EpisodeRow:
-    def picture(item: RawItem) -> Picture:
+    def picture(item: RawItem, framed: bool) -> Picture:
         target = item.get('target') or {}
         answer = (item.get('meta') or {}).get('label') or item['conversations'][-1]['value']
-        return Picture(item.get('image'), wrap(answer), boxes=target.get('boxes', ()), points=target.get('points', ()))
+        # What stands for boxes and points is drawn.
+        caption = wrap(answer.replace(BOXES_PLACEHOLDER, '').replace(POINTS_PLACEHOLDER, ''))
+        boxes, points = target.get('boxes', ()), target.get('points', ())
+        return Picture(item.get('image'), caption, boxes=boxes, points=points, framed=framed)
 
-    return EpisodeRow(title, [picture(item) for item in episode.items[:-1]], picture(episode.query))
+    *before, query = (picture(item, n >= len(episode.support)) for n, item in enumerate(episode.items))
+    return EpisodeRow(title, before, query)
 
 
 def wrap(text: str, width: int = 18) -> str:
@@ -114,28 +122,37 @@ def wrap(text: str, width: int = 18) -> str:
     return '\n'.join([*lines[:4], '...'] if len(lines) > 4 else lines)
 
 
+def check_picture(path: Path) -> None:
+    """ValueError or OSError where a picture cannot be written."""
+    if path.suffix.lower() != '.png':
+        raise ValueError(f'--picture {path}: expected a name that ends with .png')
+    path.parent.mkdir(parents=True, exist_ok=True)
+
+
 def main() -> int:
     args = parse_args()
     console = Console(highlight=False)
     try:
         cfg = load_config(args.config, [option for group in args.cfg_options for option in group])
         preprocessor = load_preprocessor(cfg.model_args)
-        dataset = find_dataset(cfg, preprocessor, args.split, args.seed)
-        sample = dataset[(args.epoch, args.index)]
-    except (ConfigError, ValueError, FileNotFoundError, IndexError) as error:
+        seed = (cfg.get('training_args') or {}).get('seed', 42) if args.seed is None else args.seed
+        dataset = find_dataset(cfg, preprocessor, args.split, seed)
+        if not 0 <= args.index < len(dataset):
+            raise ValueError(f'--index {args.index}: {args.split} has {len(dataset)} samples, numbered from 0')
+        # Not dataset[...]: where bad samples are skipped, it would show another one.
+        sample = dataset.encode(args.epoch, args.index)
+        episode = dataset.source.episode(args.index, ItemRng(dataset.seed, args.epoch, args.index))
+        check_picture(Path(args.picture))
+    except (ConfigError, ValueError, OSError) as error:
         sys.stderr.write(f'{error}\n')
         return 2
-    episode = dataset.source.episode(args.index, ItemRng(dataset.seed, args.epoch, args.index))
-    console.rule(f'{args.split} sample {args.index}: {dataset.source.describe(args.index)}')
+    console.rule(f'{args.split} sample {args.index}')
+    console.print(Text(str(dataset.source.describe(args.index))))
     show_items(console, episode)
-    if not isinstance(sample, Sample):
-        console.print(f'[red]skipped: {sample.reason}')
-        return 1
     console.rule('tokens as the model reads them: [bold green]learnt[/], [dim]given[/], [cyan]image[/]')
     show_tokens(console, sample, preprocessor)
     if sample.target:
         console.print(Text(f'target: {sample.target}'))
-    Path(args.picture).parent.mkdir(parents=True, exist_ok=True)
     draw_episodes([episode_row(episode, f'{args.split} {args.index}')], args.picture)
     console.print(f'picture: {args.picture}')
     return 0

@@ -10,9 +10,9 @@ from mllm.dataset.single_image_conversation import SingleImageConvDataset
 from mllm.dataset.source import Source
 from mllm.registry import DATASETS, TRANSFORMS
 from mllm.types import Preprocessor
+from mllm.utils.faults import BadSampleError, lines_of, stop_on
 
-MAX_PROBLEMS = 50
-"""So many faults of the data are listed; more are counted."""
+EMPTY = 'there is no sample in it; give a filename with rows, or a larger portion of a subset'
 
 FLAGS = {'train': 'do_train', 'validation': 'do_eval', 'test': 'do_predict', 'multitest': 'do_multi_predict'}
 """The part of `data_args` that each flag asks for."""
@@ -51,11 +51,12 @@ def prepare_data(
 ) -> dict[str, SingleImageConvDataset]:
     """The datasets of some parts of `data_args` by prefix.
 
-    ValueError with one line per fault that is known by now: missing files, classes too small, wrong values.
+    FaultsError with one line per fault that is known by now: missing files, classes too small, wrong values, and a
+    first sample that cannot be made.
     """
-    sources = build_sources(entries(data_args, parts))
+    sources = checked_sources(entries(data_args, parts))
     augment = TRANSFORMS.build(data_args['augment']) if data_args.get('augment') else None
-    return {
+    datasets = {
         prefix: SingleImageConvDataset(
             source,
             preprocessor,
@@ -67,22 +68,32 @@ def prepare_data(
         )
         for prefix, source in sources.items()
     }
+    # Templates, questions and lengths are the same for all samples: what they do not allow, the first one shows.
+    stop_on([fault for dataset in datasets.values() for fault in first_fault(dataset)])
+    return datasets
 
 
-def build_sources(wanted: Iterator[DatasetEntry]) -> dict[str, Source]:
+def first_fault(dataset: SingleImageConvDataset) -> list[str]:
+    """Why the first sample cannot be made, unless samples may be bad."""
+    try:
+        dataset[0]
+    except BadSampleError as error:
+        return lines_of(error)
+    return []
+
+
+def checked_sources(wanted: Iterator[DatasetEntry]) -> dict[str, Source]:
     """Build sources and collect their faults."""
     sources: dict[str, Source] = {}
     faults: list[str] = []
     for entry in wanted:
         try:
             source = DATASETS.build(entry.cfg)
-            found = [*source.problems(), *([] if len(source) else ['the dataset is empty'])]
-        except (ValueError, FileNotFoundError) as error:
-            faults.append(f'{entry.key}: {error}')
-            continue
-        sources[entry.prefix] = source
+            found = [*source.problems(), *([] if len(source) else [EMPTY])]
+        except (ValueError, OSError) as error:
+            found = lines_of(error)
+        else:
+            sources[entry.prefix] = source
         faults += [f'{entry.key}: {problem}' for problem in found]
-    if faults:
-        more = [f'... and {len(faults) - MAX_PROBLEMS} more'] if len(faults) > MAX_PROBLEMS else []
-        raise ValueError('\n'.join(['the data cannot be used:', *faults[:MAX_PROBLEMS], *more]))
+    stop_on(faults)
     return sources

@@ -14,16 +14,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from PIL import Image
-
-from mllm.conversation.template import check_order
+from mllm.dataset.item_contract import check_item
 from mllm.dataset.supervision import TokenizedSegment, join_segments, tokenize_segment
 from mllm.grounding.formatter import substitute
 from mllm.grounding.geometry import clip_boxes, clip_points, normalise_boxes, normalise_points
-from mllm.types import IGNORE_INDEX, IMAGE_PLACEHOLDER, Episode, Preprocessor, RawItem, Sample, Target, Turn
+from mllm.types import IGNORE_INDEX, Episode, Preprocessor, RawItem, Sample, Target, Turn
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from mllm.utils.rng import ItemRng
+
+NO_SIZE = (1, 1)
+"""Of an item without image, whose placeholders name nothing."""
 
 
 @dataclass(frozen=True)
@@ -73,17 +76,11 @@ class EpisodeEncoder:
 
     def prepare(self, item: RawItem, rng: ItemRng | None) -> PreparedItem:
         """Stages 4 and 5."""
-        turns = item['conversations']
-        check_order(turns)
-        image, target = item.get('image'), item.get('target')
-        check_placeholders(turns, image is not None)
+        check_item(item)
+        turns, image = item['conversations'], item.get('image')
         if image is None:
-            if target:
-                raise ValueError('boxes and points need an image, this item has none')
-            return PreparedItem(None, turns)
-        if not isinstance(image, Image.Image):
-            raise ValueError(f'image is a {type(image).__name__}; an item has one PIL image, others are its supports')
-        target, clipped = clip_target(target, image.size)
+            return PreparedItem(None, [self.write_out(turn, None, NO_SIZE) for turn in turns])
+        target, clipped = clip_target(item.get('target'), image.size)
         for transform in (self.augment if self.training else None, self.preprocessor.transform):
             if transform is not None:
                 image, target = transform(image, target, rng)
@@ -108,18 +105,22 @@ class EpisodeEncoder:
 
         Returns their number, the segments, the run of ids of each image, and the encoded images.
         """
+        pictures = [item.image for item in (*support, *queries) if item.image is not None]
+        images, runs = self.preprocessor.encode_images(pictures) if pictures else (None, [])
         length = 0
         for kept in range(len(support), -1, -1):
             items = [*support[len(support) - kept :], *queries]
+            shown = sum(item.image is not None for item in items)
             segments = self.tokenize(items[:kept], queries)
-            pictures = [item.image for item in items if item.image is not None]
-            images, runs = self.preprocessor.encode_images(pictures) if pictures else (None, [])
-            length = sum(len(s.input_ids) for s in segments) + sum(len(run) - 1 for run in runs)
+            # Runs are counted from the back: supports are dropped from the front.
+            length = sum(len(s.input_ids) for s in segments) + sum(len(run) - 1 for run in runs[len(runs) - shown :])
             if length <= self.preprocessor.max_length:
-                return kept, segments, runs, images
-        pictures = [item.image for item in queries if item.image is not None]
+                if kept < len(support) and shown:
+                    images, runs = self.preprocessor.encode_images(pictures[-shown:])
+                return kept, segments, runs, images if shown else None
+        asked = sum(item.image is not None for item in queries)
         raise ValueError(
-            f'query and answer alone have {length} tokens with {len(pictures)} images, more than the '
+            f'query and answer alone have {length} tokens with {asked} images, more than the '
             f'{self.preprocessor.max_length} of model_max_length'
         )
 
@@ -153,12 +154,3 @@ def clip_target(target: Target | None, size: tuple[int, int]) -> tuple[Target | 
     boxes, clipped_boxes = clip_boxes(target.get('boxes', []), *size)
     points, clipped_points = clip_points(target.get('points', []), *size)
     return {'boxes': boxes, 'points': points}, clipped_boxes + clipped_points
-
-
-def check_placeholders(turns: Sequence[Turn], has_image: bool) -> None:
-    """ValueError unless the questions name the item's image exactly once."""
-    count = sum(turn['value'].count(IMAGE_PLACEHOLDER) for turn in turns)
-    if count != int(has_image):
-        raise ValueError(
-            f'an item with {int(has_image)} images has {count} {IMAGE_PLACEHOLDER} placeholders; write one per image'
-        )

@@ -10,11 +10,11 @@ from torch.utils.data import Dataset
 from mllm.dataset.encoder import EpisodeEncoder
 from mllm.dataset.source import Source
 from mllm.types import Preprocessor, Sample, Skipped
-from mllm.utils.log import get_logger
+from mllm.utils.faults import BadSampleError, lines_of
 from mllm.utils.rng import ItemRng
 
-logger = get_logger(__name__)
-
+BAD = (ValueError, OSError, LookupError, TypeError, AttributeError)
+"""What the code of a dataset, which may be a user's, raises about an annotation that is not as it expects."""
 MAX_SUBSTITUTES = 100
 """So many samples in a row may be bad before training stops all the same."""
 
@@ -23,8 +23,8 @@ class SingleImageConvDataset(Dataset):
     """What a data loader reads: (epoch, index) -> `Sample`.
 
     A sample is a pure function of (seed, epoch, index): the same on every worker and rank and after resumption.
-    Evaluation passes a plain index, which means epoch 0. A sample that cannot be made is a ValueError that says where
-    it comes from, or, with `on_bad_sample='skip'`, a `Skipped` in evaluation; in training the next good
+    Evaluation passes a plain index, which means epoch 0. A sample that cannot be made is a BadSampleError that says
+    where it comes from, or, with `on_bad_sample='skip'`, a `Skipped` in evaluation; in training the next good
     sample takes its place (batches stay full and ranks in step) and lists what was skipped in `meta['skipped']`.
     """
 
@@ -55,17 +55,18 @@ class SingleImageConvDataset(Dataset):
         return self.encode_or_substitute(epoch, index) if self.training else self.encode_or_skip(epoch, index)
 
     def encode(self, epoch: int, index: int) -> Sample:
-        """The sample, or a ValueError that says where it comes from."""
+        """The sample, or a BadSampleError that says where it comes from."""
         rng = ItemRng(self.seed, epoch, index)
         try:
             return self.encoder(self.source.episode(index, rng), index, rng)
-        except (ValueError, FileNotFoundError) as error:
-            raise ValueError(f'{self.source.describe(index)} (sample {index}): {error}') from error
+        except BAD as error:
+            where = f'{self.source.describe(index)} (sample {index})'
+            raise BadSampleError('\n'.join(f'{where}: {line}' for line in lines_of(error))) from error
 
     def encode_or_skip(self, epoch: int, index: int) -> Sample | Skipped:
         try:
             return self.encode(epoch, index)
-        except ValueError as error:
+        except BadSampleError as error:
             return Skipped(index, str(error))
 
     def encode_or_substitute(self, epoch: int, index: int) -> Sample:
@@ -77,4 +78,4 @@ class SingleImageConvDataset(Dataset):
                     sample.meta['skipped'] = skipped
                 return sample
             skipped.append(sample.reason)
-        raise ValueError(f'{len(skipped)} samples in a row are bad; the first: {skipped[0]}')
+        raise BadSampleError(f'{len(skipped)} samples in a row are bad; the first: {skipped[0]}')

@@ -17,6 +17,7 @@ import numpy as np
 from mllm.dataset.source import Source
 from mllm.registry import DATASETS
 from mllm.types import Episode
+from mllm.utils.faults import FaultsError, lines_of
 from mllm.utils.rng import ItemRng
 
 SourceConfig = Mapping[str, Any] | Source
@@ -139,10 +140,11 @@ def build_sources(cfgs: Sequence[SourceConfig], where: str) -> list[Source]:
     for number, cfg in enumerate(cfgs):
         try:
             sources.append(cfg if isinstance(cfg, Source) else DATASETS.build(cfg))
-        except (ValueError, FileNotFoundError) as error:
-            faults.append(f'{where}: dataset {number}: {error}')
+        except (ValueError, OSError) as error:
+            faults += [f'{where}: dataset {number}: {line}' for line in lines_of(error)]
     if faults:
-        raise ValueError('\n'.join(faults))
+        # Nobody can ask a view that cannot be built, so its other sources are asked here.
+        raise FaultsError([*faults, *(problem for source in sources for problem in source.problems())])
     return sources
 
 

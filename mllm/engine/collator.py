@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mllm.types import IGNORE_INDEX, Batch, Preprocessor, Sample, Skipped
+from mllm.utils.faults import BadSampleError
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class Collator:
     labels          [B, L] int64, -100 on padding (training)
     samples         the samples themselves (evaluation)
     skipped         why samples were left out, one reason each (only where some were)
+    bad             what `Caught` returned for samples that end the run; then there is nothing else
     and the tensors of `Preprocessor.collate_images`
 
     `Skipped` and None entries are left out. ValueError names the sample whose images and placeholders, or labels
@@ -37,7 +39,10 @@ class Collator:
         if self.preprocessor.tokenizer.pad_token_id is None:
             raise ValueError('the tokenizer has no pad token, so samples cannot be batched; give it one (pad_token)')
 
-    def __call__(self, items: Sequence[Sample | Skipped | None]) -> Batch:
+    def __call__(self, items: Sequence[Sample | Skipped | BadSampleError | None]) -> Batch:
+        bad = [item for item in items if isinstance(item, BadSampleError)]
+        if bad:
+            return {'bad': bad}
         samples = [item for item in items if isinstance(item, Sample)]
         if not samples:
             raise ValueError(f'no sample of the batch is left: {reasons(items)}')

@@ -38,6 +38,7 @@ from mllm.engine.loss import step_counts, supervised_loss
 from mllm.engine.sampler import EpochSampler
 from mllm.engine.saving import SavingTrainer
 from mllm.types import Batch, Preprocessor
+from mllm.utils.loading import Caught, raise_caught
 from mllm.utils.log import get_logger
 
 logger = get_logger(__name__)
@@ -172,7 +173,7 @@ class MultimodalTrainer(SavingTrainer):
             raise ValueError('there is no training data; give data_args.train')
         args = self.args
         loader = DataLoader(
-            self.train_dataset,  # type: ignore[arg-type]
+            Caught(self.train_dataset),  # type: ignore[arg-type]
             batch_size=self._train_batch_size,
             sampler=self.train_sampler,
             collate_fn=self.data_collator,
@@ -195,6 +196,7 @@ class MultimodalTrainer(SavingTrainer):
         self.throughput.start()
         batches = list(itertools.islice(epoch_iterator, num_batches))
         self.throughput.fetched()
+        raise_caught(item for batch in batches for item in batch.get('bad', []))
         for batch in batches:
             self.note_skipped(batch.pop('skipped', []))
         counts = step_counts(batches, device)

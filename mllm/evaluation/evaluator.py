@@ -22,6 +22,7 @@ from mllm.evaluation.report.files import EvaluationFiles
 from mllm.evaluation.scoring import AnswerLikelihood, Scorer
 from mllm.metric.base import Metric
 from mllm.types import Prediction, Preprocessor, Sample, Skipped
+from mllm.utils.loading import Caught, raise_caught
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class Evaluator:
         state = PartialState()
         indices = range(state.process_index, len(evaluation.dataset), state.num_processes)  # type: ignore[arg-type]
         loader = DataLoader(
-            Subset(evaluation.dataset, indices),
+            Subset(Caught(evaluation.dataset), indices),
             batch_size=self.batch_size,
             num_workers=self.num_workers,
             collate_fn=list,
@@ -86,6 +87,7 @@ class Evaluator:
         with progress_bar(self.show_progress and state.is_main_process) as progress:
             task = progress.add_task(evaluation.prefix, total=len(indices))
             for items in loader:
+                raise_caught(items)
                 samples = [item for item in items if isinstance(item, Sample)]
                 rows += [(item.index, item, None) for item in items if isinstance(item, Skipped)]
                 if samples:

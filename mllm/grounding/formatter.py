@@ -158,7 +158,7 @@ def fill(
     parts = value.split(placeholder)
     if len(parts) - 1 != len(sequence):
         raise ValueError(f'{len(parts) - 1} {placeholder} in {value!r}, but {name} has {len(sequence)} entries')
-    if not all(isinstance(group, Sequence) and not isinstance(group, str) for group in sequence):
+    if not all(isinstance(group, Sequence) and not isinstance(group, str) and len(group) for group in sequence):
         raise ValueError(
             f'{name}={sequence!r}: expected a list of numbers for each {placeholder}, such as [[0], [1, 2]]'
         )

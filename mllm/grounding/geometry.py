@@ -94,7 +94,7 @@ def xywh_to_xyxy(boxes: Sequence[Box]) -> list[Box]:
 
 def normalise_boxes(boxes: Sequence[Box], width: int, height: int, decimals: int | None = None) -> list[Box]:
     """Pixels -> 0..1, rounded to `decimals` if given."""
-    unit = [[x0 / width, y0 / height, x1 / width, y1 / height] for x0, y0, x1, y1 in boxes]
+    unit: list[Box] = [[x0 / width, y0 / height, x1 / width, y1 / height] for x0, y0, x1, y1 in boxes]
     return unit if decimals is None else [[round(value, decimals) for value in box] for box in unit]
 
 

@@ -28,6 +28,7 @@ from mllm.evaluation.report.table import results_table
 from mllm.models.builder import load_model, load_preprocessor
 from mllm.models.freeze import trainable_table
 from mllm.registry import METRICS
+from mllm.utils.faults import BadSampleError, lines_of
 from mllm.utils.log import console, get_logger, setup_logging
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def prepare(cfg: Config, training_args: TrainingArguments) -> tuple[MultimodalTr
         datasets = prepare_data(cfg.data_args, preprocessor, training_args.seed, parts)
         model = load_model(cfg.model_args, preprocessor)
     except (ValueError, FileNotFoundError) as error:
-        raise ConfigError([str(error)], str(cfg.filename)) from error
+        raise ConfigError(lines_of(error), str(cfg.filename)) from error
     evaluations = {
         entry.prefix: Evaluation(entry.prefix, datasets[entry.prefix], build_metric(entry.compute_metric))
         for entry in entries(cfg.data_args, parts)
@@ -127,6 +128,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Every rank finds the same faults.
         if int(os.environ.get('RANK', '0')) == 0:
             sys.stderr.write(f'{error}\n')
+        return 2
+    except BadSampleError as error:
+        sys.stderr.write(f'{error}\n')
         return 2
     if results and training_args.process_index == 0:
         console().print(results_table(results))

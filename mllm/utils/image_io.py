@@ -17,9 +17,10 @@ import warnings
 import zipfile
 import zlib
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 ARCHIVES = ('.zip', '.tar')
@@ -68,25 +69,46 @@ class TarMembers:
 def open_archive(path: str, process: int) -> ZipMembers | TarMembers:
     """An archive, opened once per process: a file position shared by forked workers would mix up their reads."""
     del process
-    if path.endswith(COMPRESSED):
+    if path.lower().endswith(COMPRESSED):
         raise ImageError(f'{path}: compressed as a whole, so no image can be read alone; pack it as .zip or plain .tar')
     if not os.path.isfile(path):
         raise ImageError(f'{path}: no such image archive; check image_folder')
     try:
-        return ZipMembers(path) if path.endswith('.zip') else TarMembers(path)
+        return ZipMembers(path) if path.lower().endswith('.zip') else TarMembers(path)
     except (zipfile.BadZipFile, tarfile.ReadError, OSError) as error:
         raise ImageError(f'{path}: not a readable archive ({error}); fetch it again') from error
 
 
 def in_archive(folder: str | None) -> bool:
-    return folder is not None and folder.endswith(ARCHIVES + COMPRESSED) and not os.path.isdir(folder)
+    return folder is not None and folder.lower().endswith(ARCHIVES + COMPRESSED) and not os.path.isdir(folder)
 
 
-def image_exists(path: str, folder: str | None = None) -> bool:
-    """Whether the file or member is there; it is not opened. ImageError if the archive itself cannot be read."""
+def missing_paths(paths: Iterable[str], folder: str | None = None) -> set[str]:
+    """Those of `paths` that are no file or member; none is opened, and each directory is listed once.
+
+    ImageError if the archive itself cannot be read.
+    """
     if in_archive(folder):
-        return posixpath.normpath(path) in open_archive(str(folder), os.getpid()).members
-    return os.path.isfile(os.path.join(folder or '', path))
+        members = open_archive(str(folder), os.getpid()).members
+        return {path for path in paths if posixpath.normpath(path) not in members}
+    listed: dict[str, set[str]] = {}
+    missing = set()
+    for path in paths:
+        directory, name = os.path.split(os.path.join(folder or '', path))
+        if directory not in listed:
+            listed[directory] = files_in(directory or '.')
+        if name not in listed[directory]:
+            missing.add(path)
+    return missing
+
+
+def files_in(directory: str) -> set[str]:
+    """Names of the files of a directory, none if there is no such directory."""
+    try:
+        with os.scandir(directory) as entries:
+            return {entry.name for entry in entries if entry.is_file()}
+    except OSError:
+        return set()
 
 
 def read_bytes(path: str, folder: str | None = None) -> bytes:
@@ -101,12 +123,13 @@ def read_bytes(path: str, folder: str | None = None) -> bytes:
         except (*DAMAGE, zipfile.BadZipFile, tarfile.TarError) as error:
             raise ImageError(f'{folder}: {path} cannot be read ({error}); fetch the archive again') from error
     full = Path(folder or '', path)
-    if not full.is_file():
-        raise ImageError(f'{full}: no such image; check the annotation and image_folder')
     try:
         return full.read_bytes()
-    except OSError as error:
-        raise ImageError(f'{full}: cannot be read ({error.strerror}); check its permissions') from error
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+        raise ImageError(f'{full}: no such image; check the annotation and image_folder') from error
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ImageError(f'{full}: cannot be read ({reason}); check its name and permissions') from error
 
 
 def similar(path: str, names: Collection[str]) -> str:
@@ -148,10 +171,14 @@ def decode(data: bytes, where: str) -> Image.Image:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Any mode -> RGB: transparency laid on white, 16-bit grey scaled to 8 bits (PIL alone would cut it off at 255)."""
+    """Any mode -> RGB: transparency laid on white, deep grey scaled to 8 bits (PIL alone would cut it off at 255)."""
     image.load()
     if image.mode.startswith('I;16'):
         return image.point(lambda value: value / 256).convert('L').convert('RGB')
+    if image.mode in ('I', 'F'):
+        # No depth is written in the file: the largest value is taken for white.
+        white = max(float(np.asarray(image).max()), 255.0)
+        return Image.fromarray((np.asarray(image).clip(0) * (255 / white)).astype(np.uint8)).convert('RGB')
     if image.has_transparency_data:
         image = image.convert('RGBA')
         return Image.alpha_composite(Image.new('RGBA', image.size, 'white'), image).convert('RGB')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any, Protocol
@@ -36,7 +37,7 @@ class ArrayFile:
     """A JSON array of objects as a sequence of dicts. ValueError with the line where it is something else."""
 
     def __init__(self, path: str) -> None:
-        self.path = str(path)
+        self.path = os.path.normpath(path)
         self.rows: list[dict[str, Any]] = []
         self.numbers: list[int] = []
         text = Path(path).read_text(encoding='utf-8-sig')

@@ -8,6 +8,7 @@ from __future__ import annotations
 import codecs
 import json
 import mmap
+import os
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ class LineFile:
     """
 
     def __init__(self, path: str) -> None:
-        self.path = str(path)
+        self.path = os.path.normpath(path)  # configs name their data by way of .. and ..
         if not Path(path).is_file():
             raise FileNotFoundError(f'{path}: no such annotation file')
         self.open()
@@ -68,7 +69,8 @@ class LineFile:
         try:
             row = json.loads(line)
         except ValueError as error:
-            raise ValueError(f'{self.where(index)}: not JSON ({error}); mend or remove the line') from error
+            reason = f'{error.msg}, column {error.colno}' if isinstance(error, json.JSONDecodeError) else error
+            raise ValueError(f'{self.where(index)}: not JSON ({reason}); mend or remove the line') from error
         if not isinstance(row, dict):
             raise ValueError(f'{self.where(index)}: expected a JSON object, found {type(row).__name__}')
         return row

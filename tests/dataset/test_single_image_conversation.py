@@ -9,6 +9,7 @@ from mllm.dataset.single_image_conversation import SingleImageConvDataset
 from mllm.dataset.single_image_convsation import SingleImageConvDataset as HistoricalName
 from mllm.dataset.source import ItemSource
 from mllm.types import Preprocessor, RawItem, Sample, Skipped
+from mllm.utils.faults import BadSampleError
 from mllm.utils.rng import ItemRng
 
 BAD = (2, 3)
@@ -66,6 +67,18 @@ def test_workers_draw_what_one_process_draws(make_dataset: Callable[..., SingleI
 def test_a_bad_sample_says_where_it_comes_from(make_dataset: Callable[..., SingleImageConvDataset]):
     with pytest.raises(ValueError, match=r'rows\.jsonl:3 \(sample 2\): picture 2 is missing'):
         make_dataset()[(0, 2)]
+
+
+def test_what_a_users_dataset_stumbles_over_names_line_and_code(preprocessor: Preprocessor):
+    class Careless(Numbers):
+        def get_item(self, index: int, rng: ItemRng) -> RawItem:
+            return {}['box']
+
+    dataset = SingleImageConvDataset(Careless(lambda label: {'conversations': []}), preprocessor, training=False)
+    with pytest.raises(BadSampleError, match=r"^rows\.jsonl:1 \(sample 0\): KeyError: 'box' \(raised at .*get_item\)$"):
+        dataset[0]
+    dataset.on_bad_sample = 'skip'
+    assert isinstance(dataset[0], Skipped)
 
 
 def test_skipping_in_training_takes_the_next_good_one_and_lists_what_it_left(

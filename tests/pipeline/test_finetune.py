@@ -1,6 +1,7 @@
 """The whole command as a user types it, on the small world: train, evaluate, continue, and be told what is wrong."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import pytest
 from mllm.config.config import ConfigError
 from mllm.config.training_args import TrainingArguments
 from mllm.engine.checkpoint import begin_run
-from mllm.pipeline.finetune import starting_point
+from mllm.pipeline.finetune import main, starting_point
 from mllm.utils.manifest import write_manifest
 
 WriteConfig = Callable[..., Path]
@@ -77,6 +78,23 @@ def test_bad_data_stops_the_run_before_its_first_step(launch: Launch, write_conf
     assert str(missing) in done.stderr
     assert 'data_args.train' in done.stderr
     assert 'finetune.py", line' not in done.stderr
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+def test_a_bad_sample_ends_a_run_with_one_line(
+    workers: int, write_config: WriteConfig, small_world: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    config = write_config()
+    images = tmp_path / 'images'
+    shutil.copytree(small_world / 'images', images)
+    damaged = sorted(images.rglob('*.png'))[-1]
+    damaged.write_bytes(damaged.read_bytes()[:60])
+    options = [f'data_args.{part}.image_folder={images}' for part in ('train', 'multitest.two.cfg')]
+    flags = ['--output_dir', str(tmp_path / 'out'), '--dataloader_num_workers', str(workers), '--max_steps', '40']
+    assert main([str(config), *flags, '--cfg-options', *options]) == 2
+    (line,) = (line for line in capfd.readouterr().err.splitlines() if damaged.name in line)
+    assert '.jsonl:' in line
+    assert 'truncated or damaged' in line
 
 
 def arguments(folder: Path, **changes: Any) -> TrainingArguments:

@@ -1,5 +1,6 @@
 """tools/make_isekai.py: a folder of pictures -> files that the datasets read."""
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -70,6 +71,17 @@ def test_all_faults_are_listed_at_once(pictures: Path, make: Make):
     assert 'concept_0/0.png' in done.stderr
     assert 'empty: 0 pictures' in done.stderr
     assert 'Traceback' not in done.stderr
+
+
+def test_names_that_cannot_be_answers_are_refused_and_hidden_folders_passed_over(pictures: Path, make: Make):
+    for name in ('Concept 1', '_', '<image>', '.ipynb_checkpoints'):
+        shutil.copytree(pictures / 'concept_0', pictures / name)
+    (pictures / 'concept_0' / '._0.png').write_bytes(b'resource fork')
+    done = make(pictures)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 3
+    assert 'the same name as' in done.stderr
+    assert '<image>: the folder' in done.stderr
 
 
 def test_a_missing_folder_is_named(make: Make, tmp_path: Path):

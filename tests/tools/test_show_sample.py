@@ -15,7 +15,8 @@ Show = Callable[..., subprocess.CompletedProcess[str]]
 def show(root: Path, environment: dict[str, str], write_config: Callable[..., Path], tmp_path: Path) -> Show:
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, str(root / 'tools/show_sample.py'), str(write_config()), *arguments]
-        command += ['--picture', str(tmp_path / 'sample.png')]
+        if '--picture' not in arguments:
+            command += ['--picture', str(tmp_path / 'sample.png')]
         return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
 
     return run
@@ -39,7 +40,11 @@ def test_an_evaluation_sample_has_its_answer_apart(show: Show):
 
 @pytest.mark.parametrize(
     ('arguments', 'message'),
-    [(['--index', '1000'], 'outside a dataset of 24'), (['--split', 'tow'], 'this config has')],
+    [
+        (['--index', '1000'], 'train has 24 samples, numbered from 0'),
+        (['--split', 'tow'], 'this config has'),
+        (['--picture', 'x.foo'], 'ends with .png'),
+    ],
 )
 def test_wrong_requests_are_answered(show: Show, arguments: list[str], message: str):
     done = show(*arguments)

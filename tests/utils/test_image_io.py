@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mllm.utils import image_io
-from mllm.utils.image_io import ImageCache, ImageError, decode, image_exists, load_image, read_bytes
+from mllm.utils.image_io import ImageCache, ImageError, decode, load_image, missing_paths, read_bytes
 
 
 def encode(image: Image.Image, kind: str = 'PNG') -> bytes:
@@ -66,10 +66,10 @@ def test_the_same_image_from_every_kind_of_folder(folder: str):
 
 
 def test_what_exists(folder: str):
-    assert image_exists('a/red.png', folder)
-    assert image_exists('./a/red.png', folder)
-    assert not image_exists('a/green.png', folder)
-    assert not image_exists('a', folder)
+    paths = ['a/red.png', './a/red.png', 'a/green.png', 'a', f'a/{"x" * 300}.png', 'none/red.png']
+    assert missing_paths(paths, folder) == set(paths[2:])
+    with pytest.raises(ImageError, match='x' * 300):
+        load_image(paths[4], folder)
 
 
 def test_missing_and_damaged_images_are_named(folder: str):
@@ -96,7 +96,7 @@ def test_what_is_missing_in_an_archive_comes_with_the_nearest_member(tmp_path: P
 def test_without_folder_the_path_stands_for_itself(tmp_path: Path):
     path = str(tmp_path / 'x.png')
     noise().save(path)
-    assert image_exists(path)
+    assert not missing_paths([path])
     assert load_image(path).tobytes() == noise().tobytes()
 
 
@@ -228,7 +228,7 @@ def test_an_archive_is_opened_once_per_process(tmp_path: Path, monkeypatch: pyte
     for process in (1, 1, 2, 2, 1):
         monkeypatch.setattr(image_io.os, 'getpid', lambda process=process: process)
         read_bytes('x.png', path)
-        image_exists('x.png', path)
+        missing_paths(['x.png'], path)
     assert opened == [path, path]
 
 
@@ -260,5 +260,5 @@ def test_unreadable_files_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         raise PermissionError(13, 'Permission denied')
 
     monkeypatch.setattr(Path, 'read_bytes', refuse)
-    with pytest.raises(ImageError, match=r'x\.png: cannot be read \(Permission denied\); check its permissions'):
+    with pytest.raises(ImageError, match=r'x\.png: cannot be read \(Permission denied\); check its name'):
         load_image('x.png', str(tmp_path))

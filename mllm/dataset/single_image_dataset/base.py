@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from mllm.dataset.source import ItemSource
+from mllm.utils.faults import FaultsError, lines_of
 from mllm.utils.image_io import load_image
 from mllm.utils.line_file import LineFile
 
@@ -41,7 +42,10 @@ class MInstrDataset(ItemSource):
             raise ValueError(f'{type(self).__name__}: give either template_string or template_file')
         self.filename = filename
         self.image_folder = image_folder
-        self.templates = question_templates(template_string, template_file, max_dynamic_size, self.placeholders)
+        try:
+            self.templates = question_templates(template_string, template_file, max_dynamic_size, self.placeholders)
+        except (ValueError, FileNotFoundError) as error:
+            raise FaultsError([*lines_of(error), *self.problems()]) from error
 
     @cached_property
     def rows(self) -> LineFile:

@@ -8,6 +8,8 @@ Reading a file finds all faults of its form at once; `problems` finds what depen
 
 from __future__ import annotations
 
+import os
+import posixpath
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,15 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mllm.metric.text import normalise_answer
 from mllm.registry import nearest
-from mllm.utils.image_io import image_exists, load_image
+from mllm.utils.faults import stop_on
+from mllm.utils.image_io import ImageError, load_image, missing_paths
 from mllm.utils.json_rows import Rows, open_rows
 
 if TYPE_CHECKING:
     from PIL import Image
-
-MAX_FAULTS = 50
-"""So many faults of one file are listed; more are counted."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,8 @@ class Bank(ABC):
     """Rows of an annotation file (JSON Lines or a JSON array) with the folder or archive of their images."""
 
     def __init__(self, filename: str, image_folder: str | None, rows: Rows | None = None) -> None:
-        self.filename = filename
-        self.image_folder = image_folder
+        self.filename = os.path.normpath(filename)
+        self.image_folder = None if image_folder is None else os.path.normpath(image_folder)
         self.lines = open_rows(filename) if rows is None else rows
 
     def __len__(self) -> int:
@@ -61,8 +62,16 @@ class Bank(ABC):
         return self.lines.where(index)
 
     def load(self, path: str) -> Image.Image:
-        """The image an annotation names, RGB."""
-        return load_image(path, self.image_folder)
+        """The image an annotation names, RGB; an ImageError says in which row it stands."""
+        try:
+            return load_image(path, self.image_folder)
+        except ImageError as error:
+            place = next((self.lines.where(row) for row, name in self.images() if name == path), self.filename)
+            raise ImageError(f'{place}: {error}') from error
+
+    @abstractmethod
+    def images(self) -> Iterator[tuple[int, str]]:
+        """(position in the file, path) of every image, as often as the file names it."""
 
     def read_rows(
         self, keys: Sequence[str], faults: list[str], spellings: Mapping[str, str] | None = None
@@ -87,14 +96,16 @@ class Bank(ABC):
     def problems(self, shot: int) -> Iterator[str]:
         """What hinders episodes of `shot` supports per class, one line each."""
 
-    def missing_images(self, paths: Mapping[int, str]) -> Iterator[str]:
-        """A fault for every path (by row) that is not there; one for the folder alone if that is missing."""
+    def missing_images(self) -> Iterator[str]:
+        """A fault for every row and path that is not there; one for the folder alone if that is missing."""
         if self.image_folder is not None and not Path(self.image_folder).exists():
             yield f'image_folder {self.image_folder} does not exist'
             return
-        for index, path in paths.items():
-            if not image_exists(path, self.image_folder):
-                yield f'{self.where(index)}: no image {path!r} in {self.image_folder or "the working folder"}'
+        named = dict.fromkeys(self.images())
+        missing = missing_paths([path for _, path in named], self.image_folder)
+        for row, path in named if missing else ():
+            if path in missing:
+                yield f'{self.lines.where(row)}: no image {path!r} in {self.image_folder or "the working folder"}'
 
 
 class ClassBank(Bank):
@@ -119,6 +130,8 @@ class ClassBank(Bank):
         self.classes = [self.read_class(index, row, positions, faults) for index, row in enumerate(rows)]
         stop_on(faults)
         self.labels = [item.label for item in self.classes]
+        self.names = [normalise_answer(label) for label in self.labels]
+        """Labels as answers are compared: no two classes of an episode may share one."""
 
     def __getitem__(self, index: int) -> ImageClass:
         return self.classes[index]
@@ -147,7 +160,11 @@ class ClassBank(Bank):
                 faults += [fault] if fault not in faults else []
                 paths.append(())
         neighbours, unknown = [], []
-        for triple in row.get('neighbors', []):
+        triples = row.get('neighbors', [])
+        if not isinstance(triples, list):
+            faults.append(f'{self.where(index)}: neighbors is {triples!r}; expected a list, or leave it out')
+            triples = []
+        for triple in triples:
             class_id = str(triple[0]) if isinstance(triple, list) and triple else repr(triple)
             known = class_id in positions and positions[class_id] != index
             (neighbours if known else unknown).append(positions[class_id] if known else class_id)
@@ -156,9 +173,9 @@ class ClassBank(Bank):
                 f'{self.where(index)}: neighbors {", ".join(unknown)} are not other classes of this file; '
                 'write [class_id, class_name, path] of classes it has'
             )
-        name = str(row['class_name']).replace('_', ' ').strip()
-        if not name:
-            faults.append(f'{self.where(index)}: class_name is empty')
+        name = row['class_name'].replace('_', ' ').strip() if isinstance(row['class_name'], str) else ''
+        if not normalise_answer(name):
+            faults.append(f'{self.where(index)}: class_name is {row["class_name"]!r}; expected a name')
         return ImageClass(str(row['class_id']), name, paths[0], paths[1], tuple(neighbours))
 
     def problems(self, shot: int) -> Iterator[str]:
@@ -173,21 +190,22 @@ class ClassBank(Bank):
                     f'{self.where(index)}: class {item.name!r} has too few images: beside a query it gives {most} '
                     f'supports{" of other groups" * self.distinct_groups}, and shot is {shot}; lower shot or add images'
                 )
-        yield from self.missing_images({index: item.supports[0] for index, item in enumerate(self.classes)})
+        yield from self.missing_images()
+
+    def images(self) -> Iterator[tuple[int, str]]:
+        return ((row, path) for row, item in enumerate(self.classes) for path in (*item.supports, *item.queries))
 
 
 def path_list(row: Mapping[str, Any], key: str) -> tuple[str, ...]:
-    """The different paths of `row[key]`, in order; ValueError unless it is a list of at least one string."""
+    """The different files of `row[key]`, in order; ValueError unless it is a list of at least one path."""
     if key not in row:
         raise ValueError(f'no {key!r}{nearest(key, row)}')
     paths = row[key]
     if not isinstance(paths, list) or not paths or not all(isinstance(path, str) for path in paths):
         raise ValueError(f'{key} is {repr(paths)[:60]}; expected a list of image paths, at least one')
-    return tuple(dict.fromkeys(paths))
+    return tuple(dict.fromkeys(map(plain_path, paths)))
 
 
-def stop_on(faults: Sequence[str]) -> None:
-    """One ValueError for all faults, if there are any."""
-    if faults:
-        more = [f'... and {len(faults) - MAX_FAULTS} more'] if len(faults) > MAX_FAULTS else []
-        raise ValueError('\n'.join([*faults[:MAX_FAULTS], *more]))
+def plain_path(path: str) -> str:
+    """One spelling for each file ('./a.png' is 'a.png'), so that a query is not found among its supports."""
+    return path if '://' in path else posixpath.normpath(path)

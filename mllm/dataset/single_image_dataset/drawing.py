@@ -76,14 +76,14 @@ def draw_classes(bank: ClassBank, index: int, ways: int, negatives: Negatives, r
     generator = rng('classes')
     chosen = [index]
     while len(chosen) < ways:
-        taken = {bank.labels[position] for position in chosen}
+        taken = {bank.names[position] for position in chosen}
         neighbours = bank[index].neighbours if generator.random() < hard else ()
         ranked = {
             position: len(neighbours) - rank
             for rank, position in enumerate(neighbours)
-            if bank.labels[position] not in taken
+            if bank.names[position] not in taken
         }
-        options = ranked or {position: 1 for position, label in enumerate(bank.labels) if label not in taken}
+        options = ranked or {position: 1 for position, name in enumerate(bank.names) if name not in taken}
         if not options:
             raise ValueError(f'{bank.filename} has only {len(chosen)} classes of different names, and ways is {ways}')
         weights = np.array(list(options.values()), dtype=float)
@@ -99,7 +99,7 @@ def draw_labels(
     unknown = [name for name in share if name not in get_args(NameKind)]
     if unknown:
         raise ValueError(f'names={names!r}: there is no {unknown[0]!r}{nearest(unknown[0], get_args(NameKind))}')
-    if min(share.values(), default=-1) < 0 or abs(sum(share.values()) - 1) > 1e-6:
+    if not min(share.values(), default=-1) >= 0 or not abs(sum(share.values()) - 1) <= 1e-6:  # NaN is neither
         raise ValueError(f'names={names!r}: expected probabilities that add up to 1')
     generator = rng('names')
     kind = list(share)[int(generator.choice(len(share), p=list(share.values())))]
@@ -114,9 +114,11 @@ def draw_labels(
 
 def draw_words(count: int, taken: Sequence[str], length: Sequence[int], generator: np.random.Generator) -> list[str]:
     """Different words of random letters a-z, none of them in `taken`."""
+    if len(length) != 2 or not 1 <= length[0] <= length[1]:
+        raise ValueError(f'word_length={tuple(length)}: expected (fewest, most) letters with 1 <= fewest <= most')
     shortest, longest = length
-    if not 1 <= shortest <= longest or 26**longest < 2 * (count + len(taken)):
-        raise ValueError(f'word_length={tuple(length)}: expected (fewest, most) letters, enough for {count} words')
+    if 26**longest < 2 * (count + len(taken)):
+        raise ValueError(f'word_length={tuple(length)}: there are not enough words of so few letters; raise the second')
     words: list[str] = []
     while len(words) < count:
         letters = generator.integers(26, size=int(generator.integers(shortest, longest + 1)))

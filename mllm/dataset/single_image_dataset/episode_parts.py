@@ -53,6 +53,8 @@ def compose(
     """Read the images and write the turns. The order of supports depends on their set, not on the query."""
     if supervise_supports not in ('none', 'repeated'):
         raise ValueError(f"supervise_supports={supervise_supports!r}: expected 'none' or 'repeated'")
+    if not query_questions:
+        raise ValueError('query_questions is empty; expected at least one question with <image>')
     support: list[RawItem] = []
     seen: set[int] = set()
     order = support_order(draw.supports, rng)

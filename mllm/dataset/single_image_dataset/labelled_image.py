@@ -80,4 +80,4 @@ class LabelledImageDataset(ItemSource):
         return self.bank.where(self.images[index][0])
 
     def problems(self) -> Iterator[str]:
-        yield from self.bank.missing_images({number: item.supports[0] for number, item in enumerate(self.bank.classes)})
+        return self.bank.missing_images()

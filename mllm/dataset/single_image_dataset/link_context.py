@@ -20,6 +20,7 @@ from mllm.dataset.single_image_dataset.shots import Shot, draw_shot, shot_range
 from mllm.dataset.source import Source
 from mllm.registry import DATASETS, POLICIES, nearest
 from mllm.types import IMAGE_PLACEHOLDER, Episode
+from mllm.utils.image_io import ImageError
 from mllm.utils.rng import ItemRng
 
 Policy = str | Mapping[str, Any]
@@ -81,7 +82,9 @@ class BankDataset(Source):
         if not found and len(self):
             try:
                 self.episode(0, ItemRng(0, 0, 0))
-            except (ValueError, FileNotFoundError) as error:
+            except ImageError:
+                pass  # one bad sample, which a run may skip
+            except ValueError as error:
                 yield f'{self.describe(0)}: the first episode cannot be drawn: {error}'
 
 

@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mllm.dataset.single_image_dataset.class_bank import Bank, ClassBank, path_list, stop_on
+from mllm.dataset.single_image_dataset.class_bank import Bank, ClassBank, path_list, plain_path
 from mllm.dataset.single_image_dataset.isekai_folder import read_folder
+from mllm.metric.text import normalise_answer
+from mllm.utils.faults import stop_on
 from mllm.utils.json_rows import open_rows
 
 
@@ -68,12 +70,15 @@ class IsekaiBank(QueryBank):
 
     def read_row(self, index: int, row: Mapping[str, Any], faults: list[str]) -> QueryRow:
         """One row; its faults are added to `faults`."""
-        query, label = str(row['image_name']), str(row['label_name'])
+        query, label = plain_path(str(row['image_name'])), str(row['label_name'])
         labels = (str(row['positive_promt']), str(row['negative_promt']))
         if label not in labels:
             faults.append(f'{self.where(index)}: label_name {label!r} is neither of the labels {labels}')
-        elif labels[0] == labels[1]:
-            faults.append(f'{self.where(index)}: positive_promt and negative_promt are both {label!r}')
+        elif normalise_answer(labels[0]) == normalise_answer(labels[1]):
+            faults.append(
+                f'{self.where(index)}: positive_promt {labels[0]!r} and negative_promt {labels[1]!r} are one name; an '
+                'answer cannot tell them apart'
+            )
         supports: list[tuple[str, ...]] = []
         for key in ('positive_list', 'negative_list'):
             try:
@@ -92,7 +97,12 @@ class IsekaiBank(QueryBank):
                         f'{self.where(index)}: {key} has too few images: {len(paths)} beside the query, and shot is '
                         f'{shot}; lower shot or add images'
                     )
-        yield from self.missing_images({index: row.query for index, row in enumerate(self.rows)})
+        yield from self.missing_images()
+
+    def images(self) -> Iterator[tuple[int, str]]:
+        for index, row in enumerate(self.rows):
+            for path in (row.query, *row.supports[0], *row.supports[1]):
+                yield index, path
 
 
 class GroupBank(QueryBank):
@@ -128,7 +138,9 @@ class GroupBank(QueryBank):
             )
         faults = []
         for position, label in enumerate(self.stock.labels):
-            twins = [other for other in self.group(position)[1:] if self.stock.labels[other] == label]
+            name = normalise_answer(label)
+            others = self.group(position)[1:]
+            twins = [other for other in others if normalise_answer(self.stock.labels[other]) == name]
             faults += [
                 f'{self.lines.where(position)}: class_name {label!r} stands in the same group at '
                 f'{self.lines.where(other)}; an answer cannot tell them apart'
@@ -157,6 +169,7 @@ class GroupBank(QueryBank):
 
     def problems(self, shot: int) -> Iterator[str]:
         """Classes that cannot give `shot` supports beside a query, and images that are not there."""
-        yield from self.stock.problems(shot)
-        queries = {position: item.queries[0] for position, item in enumerate(self.stock.classes)}
-        yield from self.stock.missing_images(queries)
+        return self.stock.problems(shot)
+
+    def images(self) -> Iterator[tuple[int, str]]:
+        return self.stock.images()

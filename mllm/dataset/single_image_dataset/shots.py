@@ -16,9 +16,10 @@ SHOT_KEYS = {'uniform': {'low', 'high'}, 'weighted': {'low', 'high', 'rate'}}
 def shot_range(shot: Shot) -> tuple[int, int]:
     """Fewest and most supports per class; ValueError unless `shot` is as for `draw_shot`."""
     if isinstance(shot, Mapping):
-        keys = {'type', *SHOT_KEYS.get(shot.get('type', ''), ())}
-        numbers = set(shot) == keys and all(isinstance(shot[key], (int, float)) for key in keys - {'type'})
-        if not numbers or len(keys) == 1 or not 1 <= shot['low'] <= shot['high']:
+        keys = SHOT_KEYS.get(str(shot.get('type')), set())
+        given = {key: value for key, value in shot.items() if key != 'type'}
+        numbers = bool(keys) and set(given) == keys and all(map(is_finite, given.values()))
+        if not numbers or not 1 <= shot['low'] <= shot['high']:
             raise ValueError(
                 f"shot={dict(shot)!r}: expected a number, dict(type='uniform', low=.., high=..) or "
                 "dict(type='weighted', low=.., high=.., rate=..) with 1 <= low <= high"
@@ -27,6 +28,10 @@ def shot_range(shot: Shot) -> tuple[int, int]:
     if isinstance(shot, bool) or not isinstance(shot, int) or shot < 1:
         raise ValueError(f'shot={shot!r}: expected at least 1 support per class')
     return shot, shot
+
+
+def is_finite(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def draw_shot(shot: Shot, rng: ItemRng, purpose: str = 'shot') -> int:

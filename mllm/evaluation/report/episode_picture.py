@@ -10,22 +10,26 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.patheffects import AbstractPathEffect, withStroke
 from PIL import Image
 
 RIGHT, WRONG, NEUTRAL = '#1a7f37', '#c62828', '#333333'
+HALO: list[AbstractPathEffect] = [withStroke(linewidth=3.5, foreground='white')]
+"""Lines stay visible on pictures of their own colour."""
 CELL = 1.25
 """Width of one picture, inches."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One image with the lines below it and boxes or points drawn on it (pixels of the image)."""
+    """One image with the lines below it and boxes or points drawn on it (pixels of the image); `framed` if asked."""
 
     image: Image.Image | None
     caption: str
     colour: str = NEUTRAL
     boxes: Sequence[Sequence[float]] = ()
     points: Sequence[Sequence[float]] = ()
+    framed: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ def draw_episodes(rows: Sequence[EpisodeRow], path: str | Path, title: str = '')
             is_query = column == len(row.support)
             left = 1.1 + CELL * (columns - 1 + 0.3 if is_query else column)
             axes = figure.add_axes((left / width, bottom / total, CELL * 0.9 / width, CELL * 0.9 / total))
-            draw_picture(axes, picture, framed=is_query)
+            draw_picture(axes, picture, framed=is_query or picture.framed)
     figure.savefig(path)
 
 
@@ -67,9 +71,11 @@ def draw_picture(axes: Axes, picture: Picture, framed: bool) -> None:
     if picture.image is not None:
         axes.imshow(picture.image, interpolation='lanczos')
     for x0, y0, x1, y1 in picture.boxes:
-        axes.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, color=WRONG, linewidth=1.5))
+        frame = Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, color=WRONG, linewidth=1.5)
+        frame.set_path_effects(HALO)
+        axes.add_patch(frame)
     for x, y in picture.points:
-        axes.plot([x], [y], marker='x', color=WRONG)
+        axes.plot([x], [y], marker='x', color=WRONG, path_effects=HALO)
     for spine in axes.spines.values():
         spine.set_linewidth(2.0 if framed else 0.6)
         spine.set_color(picture.colour if framed else '#bbbbbb')

@@ -3,6 +3,9 @@ import json
 import pytest
 
 from mllm.dataset.single_image_dataset.class_bank import ClassBank
+from mllm.dataset.single_image_dataset.drawing import draw_classes
+from mllm.utils.image_io import ImageError
+from mllm.utils.rng import ItemRng
 
 
 def test_the_900_format(world):
@@ -52,7 +55,7 @@ def test_all_faults_of_a_file_in_one_message(world, tmp_path):
         (2, 'class_id'),
         (1, 'neighbors c9, c0 are not other classes of this file'),
         (3, 'samples is []; expected a list of image paths'),
-        (4, 'class_name is empty'),
+        (4, "class_name is ' '; expected a name"),
         (5, "no 'samples'; did you mean 'sample'?"),
         (6, "no 'test_samples'; did you mean 'context_samples'?"),
     ]
@@ -116,3 +119,40 @@ def test_missing_images_and_folders(world, tmp_path):
     assert problem.startswith(f"{path}:1: no image 'noto/gone.png' in ")
     (problem,) = ClassBank(str(path), str(tmp_path / 'no_folder')).problems(1)
     assert problem == f'image_folder {tmp_path / "no_folder"} does not exist'
+
+
+def test_every_image_is_looked_for_and_named_with_its_row(world, tmp_path):
+    rows = world.rows
+    rows[1]['samples'][5] = 'flat/gone.png'
+    rows[2]['samples'][7] = 'flat/gone.png'
+    path = tmp_path / 'rows.jsonl'
+    world.write(path, rows)
+    bank = ClassBank(str(path), world.folder)
+    assert [line.split(': no image')[0] for line in bank.problems(1)] == [f'{path}:2', f'{path}:3']
+    with pytest.raises(ImageError, match=rf'{path.name}:2: .*gone\.png: no such image'):
+        bank.load('flat/gone.png')
+
+
+def test_two_spellings_of_a_file_are_one_image(world, tmp_path):
+    row = world.row(0)
+    row['samples'] = ['noto/0_0.png', './noto/0_0.png', 'noto/../noto/0_0.png', 'flat/0_0.png']
+    row['neighbors'] = []
+    world.write(tmp_path / 'rows.jsonl', [row])
+    assert ClassBank(str(tmp_path / 'rows.jsonl'), world.folder)[0].supports == ('noto/0_0.png', 'flat/0_0.png')
+
+
+@pytest.mark.parametrize(
+    'changes', [{'neighbors': None}, {'neighbors': 3}, {'class_name': None}, {'class_name': ['x']}]
+)
+def test_values_of_another_kind_are_named(world, tmp_path, changes):
+    world.write(tmp_path / 'rows.jsonl', [{**world.row(0), 'neighbors': [], **changes}])
+    with pytest.raises(ValueError, match=rf'rows\.jsonl:1: {next(iter(changes))} is .*expected'):
+        ClassBank(str(tmp_path / 'rows.jsonl'))
+
+
+def test_names_that_answers_cannot_tell_apart_never_meet(world, tmp_path):
+    rows = [{**world.row(n), 'neighbors': [], 'class_name': name} for n, name in enumerate(['Crane', 'crane.', 'fox'])]
+    world.write(tmp_path / 'rows.jsonl', rows)
+    bank = ClassBank(str(tmp_path / 'rows.jsonl'), world.folder)
+    for seed in range(20):
+        assert draw_classes(bank, 0, 2, 'easy', ItemRng(seed)) == [0, 2]

@@ -32,7 +32,7 @@ def test_isekai_faults(world, tmp_path):
     lines = str(caught.value).splitlines()
     assert len(lines) == 3
     assert f"{path}:1: label_name 'zorp' is neither of the labels ('zorp0', 'Plain 1')" == lines[0]
-    assert "both 'zorp0'" in lines[1]
+    assert "positive_promt 'zorp0' and negative_promt 'zorp0' are one name" in lines[1]
     assert lines[2].startswith(f"{path}:3: positive_list is 'a.png'; expected a list")
     world.write(path, [{('positiv_promt' if k == 'positive_promt' else k): v for k, v in row.items()}])
     with pytest.raises(ValueError, match=r"1: no 'positive_promt'; did you mean 'positiv_promt'"):

@@ -1,0 +1,39 @@
+"""What is wrong with a user's data, collected: one line a fault, with file and line, and what to do."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Sequence
+
+MAX_FAULTS = 50
+"""So many faults are listed; more are counted."""
+
+
+class FaultsError(ValueError):
+    """FaultsError that were found together; `lines` has one for each, the last may count those beyond `MAX_FAULTS`."""
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        lines = [line for fault in faults for line in fault.split('\n')]
+        more = [f'... and {len(lines) - MAX_FAULTS} more'] if len(lines) > MAX_FAULTS else []
+        self.lines = [*lines[:MAX_FAULTS], *more]
+        super().__init__('\n'.join(self.lines))
+
+
+class BadSampleError(ValueError):
+    """A sample that cannot be made, in one line that says where it comes from."""
+
+
+def stop_on(faults: Sequence[str]) -> None:
+    """`FaultsError` for all of them, if there are any."""
+    if faults:
+        raise FaultsError(faults)
+
+
+def lines_of(error: Exception) -> list[str]:
+    """The lines of an error that users meet; what is no message for users names the place that raised it."""
+    if isinstance(error, FaultsError):
+        return error.lines
+    if isinstance(error, ValueError | OSError):
+        return str(error).split('\n')
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return [f'{type(error).__name__}: {error} (raised at {frame.filename}:{frame.lineno}, in {frame.name})']
