@@ -9,8 +9,10 @@ Three runs of the ordinary pipeline (lcl, last_only, control), two at a time, on
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -101,33 +103,44 @@ def start(name: str, output: Path, seed: int, extra: list[str]) -> Run:
     folder.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'TOKENIZERS_PARALLELISM': 'false'}
     with folder.with_suffix('.log').open('wb') as log:
-        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
+        # A group of its own: the launcher does not end what it has started.
+        process = subprocess.Popen(
+            command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+        )
     return Run(name, folder, process, time.perf_counter())
 
 
 def run_all(output: Path, seed: int, extra: list[str], console: Console, memory: Memory) -> dict[str, float]:
     """All runs, a few at once; seconds of each. SystemExit with the end of the log if one fails."""
     waiting, active, done = list(RUNS), [], []
-    with Live(console=console, refresh_per_second=2, transient=True) as live:
-        while waiting or active:
-            while waiting and len(active) < AT_ONCE:
-                active.append(start(waiting.pop(0), output, seed, extra))
-            time.sleep(0.5)
-            memory.look()
-            for run in list(active):
-                if run.process.poll() is not None:
-                    run.seconds = time.perf_counter() - run.started
-                    active.remove(run)
-                    done.append(run)
-                    if run.process.returncode:
-                        fail(run, active, console)
-            live.update(progress_table(waiting, active, done))
+    try:
+        with Live(console=console, refresh_per_second=2, transient=True) as live:
+            while waiting or active:
+                while waiting and len(active) < AT_ONCE:
+                    active.append(start(waiting.pop(0), output, seed, extra))
+                time.sleep(0.5)
+                memory.look()
+                for run in list(active):
+                    if run.process.poll() is not None:
+                        run.seconds = time.perf_counter() - run.started
+                        active.remove(run)
+                        done.append(run)
+                        if run.process.returncode:
+                            fail(run, console)
+                live.update(progress_table(waiting, active, done))
+    finally:
+        stop(active)
     return {run.name: round(run.seconds or 0.0, 1) for run in done}
 
 
-def fail(run: Run, others: list[Run], console: Console) -> None:
-    for other in others:
-        other.process.terminate()
+def stop(runs: list[Run]) -> None:
+    """End runs with all their processes, of which the launcher may be gone already."""
+    for run in runs:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(run.process.pid, signal.SIGTERM)
+
+
+def fail(run: Run, console: Console) -> None:
     tail = run.log.read_text(errors='replace').splitlines()[-25:]
     console.print('\n'.join(tail), markup=False, highlight=False)
     raise SystemExit(f'run {run.name} failed with status {run.process.returncode}; its log is {run.log}')
@@ -212,6 +225,8 @@ def picture_row(row: dict[str, Any], title: str, images: Path) -> EpisodeRow:
 
 def main() -> None:
     args = parse_args()
+    # As Ctrl-C does: an orphan would go on to write into the folders of the next quickstart.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit('ended by SIGTERM'))
     console, memory = log.console(), Memory()
     output, began = Path(args.output), time.perf_counter()
     console.print(f'Training and evaluating {len(RUNS)} runs, {AT_ONCE} at a time; logs in {output}/*.log')

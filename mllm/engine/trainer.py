@@ -43,6 +43,9 @@ from mllm.utils.log import get_logger
 
 logger = get_logger(__name__)
 
+LOGGED_APART = ('eval_', 'test_')
+"""Beginnings of names that TensorBoard keeps apart from those of training."""
+
 SAMPLING = {'random': True, 'sequential': False}
 """train_sampling_strategy -> whether to shuffle."""
 
@@ -112,10 +115,12 @@ class MultimodalTrainer(SavingTrainer):
     def fit(self, resume_from: str | None = None, afresh: bool = False) -> None:
         """Train from the start or from a checkpoint, then save the final (or best) model to `output_dir`.
 
-        Whatever ends the run, the log history and its plot are written. A finished run is not trained any further.
-        `afresh` removes the checkpoints that are in `output_dir`.
+        An error or Ctrl-C that ends the run leaves the log history and its plot. A finished run is not trained any
+        further. `afresh` removes the checkpoints that are in `output_dir`.
         """
         checkpoint = None if self.sharded else resume_from
+        if resume_from:
+            logger.info('the run continues from %s', resume_from)
         if checkpoint:
             check_resumable(checkpoint, self.args.world_size)
         if self.args.should_save:
@@ -249,8 +254,11 @@ class MultimodalTrainer(SavingTrainer):
         """Run one evaluation, log its numbers and tell the callbacks."""
         if self.evaluator is None:
             raise ValueError('MultimodalTrainer was made without an evaluator')
-        metrics = self.evaluator(self.model, evaluation)
-        self.log({key: value for key, value in metrics.items() if isinstance(value, int | float)})
+        # A model that was trained has this in its forward; one that is only evaluated must compute alike.
+        with self.accelerator.autocast():
+            metrics = self.evaluator(self.model, evaluation)
+        numbers = {key: value for key, value in metrics.items() if isinstance(value, int | float)}
+        self.log({key if key.startswith(LOGGED_APART) else f'test_{key}': value for key, value in numbers.items()})
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
@@ -267,6 +275,13 @@ def check_args(args: Seq2SeqTrainingArguments, has_validation: bool) -> None:
         faults.append(f"train_sampling_strategy is {args.train_sampling_strategy!r}; write 'random' or 'sequential'")
     if not args.average_tokens_across_devices:
         faults.append('average_tokens_across_devices is False; the loss is per token over all ranks, leave it out')
+    if args.use_cpu and args.fp16:
+        faults.append('fp16 is computed on GPUs only; write bf16, or leave it out')
+    faults += [
+        f'{name} is not done: weights stay as they are; write {name.split("_")[0]}=True to compute in it'
+        for name in ('fp16_full_eval', 'bf16_full_eval')
+        if getattr(args, name)
+    ]
     if args.eval_strategy != 'no' and not has_validation:
         strategy = IntervalStrategy(args.eval_strategy).value
         faults.append(f'eval_strategy is {strategy!r} without validation data; give data_args.validation')

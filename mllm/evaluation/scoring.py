@@ -44,6 +44,8 @@ class Scorer:
             'pad_token_id': self.tokenizer.pad_token_id,
             'bos_token_id': self.tokenizer.bos_token_id,
             'eos_token_id': self.tokenizer.eos_token_id,
+            # An image's token in an answer stands for no image: without a cache, the next step would look for one.
+            'suppress_tokens': [preprocessor.image_token_id],
             **gen_kwargs,
         }
 
@@ -68,7 +70,9 @@ class Scorer:
     def likelihoods(self, samples: Sequence[Sample]) -> list[dict[str, AnswerLikelihood]]:
         """For each sample, the log-likelihood of each of its `answers`."""
         rows = [closed(sample, ids) for sample in samples for ids in sample.answers.values()]
-        totals = iter(self.row_likelihoods(rows))
+        # As many at a time as there are samples: the caller has chosen that number by its memory.
+        chunks = [rows[start : start + len(samples)] for start in range(0, len(rows), len(samples))]
+        totals = iter([total for chunk in chunks for total in self.row_likelihoods(chunk)])
         return [{answer: next(totals) for answer in sample.answers} for sample in samples]
 
     def row_likelihoods(self, rows: Sequence[Sample]) -> list[AnswerLikelihood]:

@@ -56,12 +56,16 @@ class LinkContextAccuracy(Metric[str]):
             raise ValueError(f'answer_template {answer_template!r} needs {LABEL_PLACEHOLDER} exactly once')
         # Answers are compared in one normal form, in which the full stop at the end may be missing.
         head, tail = (' '.join(part.lower().split()) for part in answer_template.split(LABEL_PLACEHOLDER))
+        self.head = head
         self.pattern = re.compile(rf'{re.escape(head)}(.+){re.escape(tail.rstrip("."))}\.?')
 
     def parse(self, text: str) -> str | None:
         """The normalised label within an answer, None if the text has another form."""
         match = self.pattern.fullmatch(' '.join(text.lower().split()))
-        return normalise_answer(match[1]) if match else None
+        # The sentence within the sentence is no label.
+        if not match or (self.head and self.head in match[1]):
+            return None
+        return normalise_answer(match[1])
 
     def extract(self, prediction: Prediction) -> str | None:
         """The label answered: within the answer's form, or one of the episode's labels and nothing else."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,24 +16,25 @@ if __name__ == '__main__':
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from accelerate.utils import broadcast_object_list
+from mmengine import Config
 from transformers import set_seed
 from transformers.utils import logging as hf_logging
 
+from mllm.config.changes import changes
 from mllm.config.config import ConfigError, check_output_dir, dump_config, prepare_args
+from mllm.config.output_dir import CONFIG_NAME
 from mllm.dataset.builder import FLAGS, entries, prepare_data
 from mllm.engine.checkpoint import is_unfinished, resume_point
 from mllm.engine.trainer import MultimodalTrainer
 from mllm.evaluation.evaluator import Evaluation, Evaluator
 from mllm.evaluation.report.table import results_table
 from mllm.models.builder import load_model, load_preprocessor
-from mllm.models.freeze import trainable_table
+from mllm.models.freeze import is_frozen, trainable_table
 from mllm.registry import METRICS
 from mllm.utils.faults import BadSampleError, lines_of
 from mllm.utils.log import console, get_logger, setup_logging
 
 if TYPE_CHECKING:
-    from mmengine import Config
-
     from mllm.config.training_args import TrainingArguments
 
 logger = get_logger(__name__)
@@ -41,17 +42,18 @@ logger = get_logger(__name__)
 
 def run(cfg: Config, training_args: TrainingArguments) -> dict[str, dict[str, Any]]:
     """Everything a config asks for; returns the metrics of each evaluation by prefix."""
-    resume_from = starting_point(training_args) if training_args.do_train else None
+    resume_from = starting_point(cfg.to_dict(), training_args) if training_args.do_train else None
     trainer, evaluations = prepare(cfg, training_args)
     if training_args.do_train:
         trainer.fit(resume_from, afresh=training_args.overwrite_output_dir)
     return {prefix: trainer.evaluate_named(evaluation) for prefix, evaluation in evaluations.items()}
 
 
-def starting_point(training_args: TrainingArguments) -> str | None:
+def starting_point(cfg: Mapping[str, Any], training_args: TrainingArguments) -> str | None:
     """The checkpoint that training goes on from, None for its beginning; rank 0 looks, all ranks agree.
 
-    ConfigError, on every rank, where the output folder holds another run or a checkpoint named is damaged.
+    ConfigError, on every rank, where the output folder holds another run, or one of another model or other data, or a
+    checkpoint named is damaged.
     """
     resume_from: str | None = None
     faults: list[str] = []
@@ -62,6 +64,7 @@ def starting_point(training_args: TrainingArguments) -> str | None:
                 folder, training_args.resume_from_checkpoint, afresh=training_args.overwrite_output_dir
             )
             check_output_dir(training_args, goes_on=bool(resume_from) or is_unfinished(folder))
+            faults = faults_of_change(cfg, Path(folder), resume_from) if resume_from else []
         except ConfigError as error:
             faults = error.faults
         except ValueError as error:
@@ -70,6 +73,23 @@ def starting_point(training_args: TrainingArguments) -> str | None:
     if faults:
         raise ConfigError(faults)
     return resume_from
+
+
+def faults_of_change(cfg: Mapping[str, Any], folder: Path, resume_from: str) -> list[str]:
+    """What of model and data is not as the run in `folder` began: it would be another run.
+
+    Other training arguments are the user's to change; those that change the course of training are warned of.
+    """
+    if not (folder / CONFIG_NAME).is_file():
+        return []
+    changed, course = changes(Config.fromfile(folder / CONFIG_NAME).to_dict(), cfg)
+    for line in course:
+        logger.warning('the run goes on, but not as it would have: %s', line)
+    if changed:
+        changed.append(
+            f'{resume_from} is of a run with other settings: give another --output_dir, or --overwrite_output_dir'
+        )
+    return changed
 
 
 def prepare(cfg: Config, training_args: TrainingArguments) -> tuple[MultimodalTrainer, dict[str, Evaluation]]:
@@ -90,6 +110,10 @@ def prepare(cfg: Config, training_args: TrainingArguments) -> tuple[MultimodalTr
         for entry in entries(cfg.data_args, parts)
         if entry.prefix != 'train'
     }
+    if training_args.do_train and is_frozen(model):
+        raise ConfigError(
+            ['model_args.freeze: nothing is left that learns; freeze less, or name exceptions in model_args.tune']
+        )
     logger.info('\n%s', trainable_table(model))
     trainer = MultimodalTrainer(
         model=model,
@@ -130,7 +154,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stderr.write(f'{error}\n')
         return 2
     except BadSampleError as error:
-        sys.stderr.write(f'{error}\n')
+        sys.stderr.write(f"{error}\nmend the data, or leave such samples out with data_args.on_bad_sample='skip'\n")
         return 2
     if results and training_args.process_index == 0:
         console().print(results_table(results))

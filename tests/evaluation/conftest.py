@@ -16,7 +16,10 @@ from mllm.types import Preprocessor
 
 @pytest.fixture
 def parts(write_config: Callable[..., Path]) -> tuple[Any, Preprocessor, SingleImageConvDataset]:
-    cfg = load_config(str(write_config()))
+    # Prompts and answers of different lengths, so that batches are padded.
+    policy = "dict(type='link_context', names='mixed', word_length=(1, 6), negatives='easy')"
+    lengths = f"dict(shot=dict(type='uniform', low=1, high=3), policy={policy})"
+    cfg = load_config(str(write_config(f"data_args['multitest']['two']['cfg'].update({lengths})")))
     preprocessor = load_preprocessor(cfg.model_args)
     set_seed(3)
     model = load_model(cfg.model_args, preprocessor).eval()

@@ -52,6 +52,7 @@ def make(pred, label='icemic', other='ice cream', scores=(-1.0, -2.0), index=0, 
         ('I think there is "icemic" in the image.', 'icemic', None, 0.0),
         ('there is icemic', 'icemic', None, 0.0),
         ('there is "" in the image.', 'icemic', None, 0.0),
+        (answer('there is "icemic'), 'icemic', None, 0.0),
         ('', 'icemic', None, 0.0),
     ],
 )

@@ -13,6 +13,7 @@ import pytest
 from mllm.config.config import ConfigError
 from mllm.config.training_args import TrainingArguments
 from mllm.engine.checkpoint import begin_run
+from mllm.pipeline import finetune
 from mllm.pipeline.finetune import main, starting_point
 from mllm.utils.manifest import write_manifest
 
@@ -97,6 +98,40 @@ def test_a_bad_sample_ends_a_run_with_one_line(
     assert 'truncated or damaged' in line
 
 
+def test_another_run_is_not_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    told: list[str] = []
+    monkeypatch.setattr(finetune.logger, 'warning', lambda text, *values: told.append(text % values))
+    folder = tmp_path / 'out'
+    make_checkpoint(folder, 5)
+    (folder / 'cfg.py').write_text(
+        "model_args = dict(type='llava', image_splice='all', feature_cache='memory')\n"
+        'data_args = dict(train=dict(shot=1), multitest=dict())\ntraining_args = dict(seed=42, max_steps=5)\n'
+    )
+    same: Any = {
+        'model_args': {'type': 'llava', 'image_splice': 'all', 'feature_cache': None},
+        'data_args': {'train': {'shot': 1}, 'multitest': {'two': {'cfg': {}}}},
+        'training_args': {'seed': 9, 'max_steps': 9},
+    }
+    assert starting_point(same, arguments(folder)) == str(folder / 'checkpoint-5')
+    assert told == ['the run goes on, but not as it would have: training_args.seed is 9, was 42']
+    other = {**same, 'model_args': {'type': 'llava', 'image_splice': 'last_only'}, 'data_args': {'train': {'shot': 2}}}
+    with pytest.raises(ConfigError) as caught:
+        starting_point(other, arguments(folder))
+    assert caught.value.faults[:2] == [
+        "model_args.image_splice is 'last_only', was 'all'",
+        'data_args.train.shot is 2, was 1',
+    ]
+    assert starting_point(other, arguments(folder, overwrite_output_dir=True)) is None
+
+
+def test_a_model_of_which_nothing_learns_is_no_run(
+    write_config: WriteConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    options = ['--cfg-options', "model_args.freeze=['*']", f'training_args.output_dir={tmp_path / "out"}']
+    assert main([str(write_config()), *options]) == 2
+    assert 'model_args.freeze: nothing is left that learns' in capsys.readouterr().err
+
+
 def arguments(folder: Path, **changes: Any) -> TrainingArguments:
     return TrainingArguments(**{'output_dir': str(folder), 'do_train': True, 'use_cpu': True, **changes})
 
@@ -114,18 +149,18 @@ def test_a_run_starts_at_its_last_checkpoint_or_at_the_one_named(tmp_path: Path)
     for step in (5, 9):
         make_checkpoint(tmp_path / 'out', step)
     other = make_checkpoint(tmp_path / 'other', 3)
-    assert starting_point(arguments(tmp_path / 'out')) == str(tmp_path / 'out' / 'checkpoint-9')
-    assert starting_point(arguments(tmp_path / 'out', resume_from_checkpoint=str(other))) == str(other)
-    assert starting_point(arguments(tmp_path / 'out', overwrite_output_dir=True)) is None
-    assert starting_point(arguments(tmp_path / 'new')) is None
+    assert starting_point({}, arguments(tmp_path / 'out')) == str(tmp_path / 'out' / 'checkpoint-9')
+    assert starting_point({}, arguments(tmp_path / 'out', resume_from_checkpoint=str(other))) == str(other)
+    assert starting_point({}, arguments(tmp_path / 'out', overwrite_output_dir=True)) is None
+    assert starting_point({}, arguments(tmp_path / 'new')) is None
 
 
 def test_a_run_cut_off_before_its_first_checkpoint_begins_again(tmp_path: Path):
     (tmp_path / 'eval_results.json').write_text('{}')
     with pytest.raises(ConfigError, match='no complete checkpoint'):
-        starting_point(arguments(tmp_path))
+        starting_point({}, arguments(tmp_path))
     begin_run(str(tmp_path))
-    assert starting_point(arguments(tmp_path)) is None
+    assert starting_point({}, arguments(tmp_path)) is None
 
 
 def test_a_checkpoint_named_must_be_whole(tmp_path: Path):
@@ -133,11 +168,11 @@ def test_a_checkpoint_named_must_be_whole(tmp_path: Path):
     (path / 'rng_state.pth').write_text('')
     for folder, told in ((path, r'rng_state\.pth has 0 bytes'), (tmp_path / 'nowhere', r'manifest\.json is missing')):
         with pytest.raises(ConfigError, match=f'resume_from_checkpoint: .*{told}'):
-            starting_point(arguments(tmp_path / 'out', resume_from_checkpoint=str(folder)))
+            starting_point({}, arguments(tmp_path / 'out', resume_from_checkpoint=str(folder)))
 
 
 def test_only_rank_0_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     # Rank 0 may have written by the time another rank looks.
     monkeypatch.setattr(TrainingArguments, 'process_index', 1)
     (tmp_path / 'notes.txt').write_text('mine')
-    assert starting_point(arguments(tmp_path)) is None
+    assert starting_point({}, arguments(tmp_path)) is None

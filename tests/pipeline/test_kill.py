@@ -145,5 +145,7 @@ def test_the_real_command(server: Server, config: Path, environment: dict[str, s
         started.kill()
     assert started.returncode == -signal.SIGKILL
     assert is_unfinished(str(folder))
-    subprocess.run(command, env=environment, capture_output=True, check=True)
+    again = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    # Beginning anew would end in the same bits.
+    assert f'the run continues from {folder / "checkpoint-"}' in again.stderr
     assert outcome(folder) == outcome(tmp_path / 'undisturbed')
