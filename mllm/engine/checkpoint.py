@@ -85,6 +85,11 @@ def check_resumable(folder: str, world_size: int) -> None:
         )
 
 
+def has_model(folder: str) -> bool:
+    """Whether the final model of a run is there."""
+    return any(Path(folder, name).is_file() for name in (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME))
+
+
 # ---- a run's beginning and end ----
 
 

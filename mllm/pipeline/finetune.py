@@ -24,7 +24,7 @@ from mllm.config.changes import changes
 from mllm.config.config import ConfigError, check_output_dir, dump_config, prepare_args
 from mllm.config.output_dir import CONFIG_NAME
 from mllm.dataset.builder import FLAGS, entries, prepare_data
-from mllm.engine.checkpoint import is_unfinished, resume_point
+from mllm.engine.checkpoint import has_model, is_unfinished, resume_point
 from mllm.engine.trainer import MultimodalTrainer
 from mllm.evaluation.evaluator import Evaluation, Evaluator
 from mllm.evaluation.report.table import results_table
@@ -94,15 +94,15 @@ def faults_of_change(cfg: Mapping[str, Any], folder: Path, resume_from: str) -> 
 
 def prepare(cfg: Config, training_args: TrainingArguments) -> tuple[MultimodalTrainer, dict[str, Evaluation]]:
     """Everything before the first step. ConfigError for whatever the user can mend."""
-    dump_config(cfg, training_args)
     set_seed(training_args.seed)
     parts = [part for part, flag in FLAGS.items() if getattr(training_args, flag)]
     if training_args.eval_strategy != 'no' and 'validation' not in parts:
         parts.append('validation')
     try:
-        preprocessor = load_preprocessor(cfg.model_args)
+        model_args = cfg.model_args if training_args.do_train else trained_model(cfg.model_args, training_args)
+        preprocessor = load_preprocessor(model_args)
         datasets = prepare_data(cfg.data_args, preprocessor, training_args.seed, parts)
-        model = load_model(cfg.model_args, preprocessor)
+        model = load_model(model_args, preprocessor)
     except (ValueError, FileNotFoundError) as error:
         raise ConfigError(lines_of(error), str(cfg.filename)) from error
     evaluations = {
@@ -114,6 +114,9 @@ def prepare(cfg: Config, training_args: TrainingArguments) -> tuple[MultimodalTr
         raise ConfigError(
             ['model_args.freeze: nothing is left that learns; freeze less, or name exceptions in model_args.tune']
         )
+    # Not before: a run that cannot start leaves the config of the one whose files are there, and so does evaluation.
+    if training_args.do_train or not Path(str(training_args.output_dir), CONFIG_NAME).exists():
+        dump_config(cfg, training_args)
     logger.info('\n%s', trainable_table(model))
     trainer = MultimodalTrainer(
         model=model,
@@ -133,6 +136,23 @@ def prepare(cfg: Config, training_args: TrainingArguments) -> tuple[MultimodalTr
     if not training_args.do_eval:
         evaluations.pop('eval', None)
     return trainer, evaluations
+
+
+def trained_model(model_args: Mapping[str, Any], training_args: TrainingArguments) -> Mapping[str, Any]:
+    """`model_args` of an evaluation without training: where they name no model, the one that `output_dir` holds."""
+    if model_args.get('model_name_or_path'):
+        return model_args
+    folder = str(training_args.output_dir)
+    source = folder if has_model(folder) else resume_point(folder)
+    if source is None:
+        logger.warning(
+            'nothing is trained here: %s holds no model and model_args.model_name_or_path names none; parts of '
+            'model_args without a path have drawn weights',
+            folder,
+        )
+        return model_args
+    logger.info('the model in %s is evaluated', source)
+    return {**model_args, 'model_name_or_path': source}
 
 
 def build_metric(cfg: Any) -> Any:

@@ -52,11 +52,18 @@ def test_train_and_all_evaluations(launch: Launch, write_config: WriteConfig, tm
     assert {'loss', 'samples_per_second', 'tokens_per_second', 'data_wait'} <= history[0].keys()
     assert any('eval_accuracy' in entry for entry in history)
 
-    again = launch(out / 'cfg.py', '--output_dir', tmp_path / 'evaluated', '--do_train', 'false', '--cfg-options',
-                   f'model_args.model_name_or_path={out}')  # fmt: skip
-    assert again.returncode == 0, again.stderr[-3000:]
-    first, second = (read_jsonl(f / 'multitest_two_extra_prediction.jsonl') for f in (out, tmp_path / 'evaluated'))
-    assert [row['score'] for row in first] == [pytest.approx(row['score'], abs=1e-5) for row in second]
+    scores = [row['score'] for row in read_jsonl(out / 'multitest_two_extra_prediction.jsonl')]
+    config = (out / 'cfg.py').read_text()
+    for folder, options in (
+        (out, []),
+        (tmp_path / 'evaluated', ['--cfg-options', f'model_args.model_name_or_path={out}']),
+    ):
+        again = launch(out / 'cfg.py', '--output_dir', folder, '--do_train', 'false', *options)
+        assert again.returncode == 0, again.stderr[-3000:]
+        assert (f'the model in {out} is evaluated' in again.stderr) == (not options)
+        found = [row['score'] for row in read_jsonl(folder / 'multitest_two_extra_prediction.jsonl')]
+        assert found == [pytest.approx(score, abs=1e-5) for score in scores]
+    assert (out / 'cfg.py').read_text() == config
 
 
 def test_what_is_wrong_is_told_at_once_and_without_a_traceback(
@@ -130,6 +137,21 @@ def test_a_model_of_which_nothing_learns_is_no_run(
     options = ['--cfg-options', "model_args.freeze=['*']", f'training_args.output_dir={tmp_path / "out"}']
     assert main([str(write_config()), *options]) == 2
     assert 'model_args.freeze: nothing is left that learns' in capsys.readouterr().err
+
+
+def test_evaluation_looks_for_the_model_that_was_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    told: list[str] = []
+    monkeypatch.setattr(finetune.logger, 'warning', lambda text, *values: told.append(text % values))
+    wanted = arguments(tmp_path, do_train=False)
+    assert finetune.trained_model({'type': 'llava'}, wanted) == {'type': 'llava'}
+    assert 'nothing is trained here' in told[0]
+    checkpoint = make_checkpoint(tmp_path, 5)
+    assert finetune.trained_model({}, wanted) == {'model_name_or_path': str(checkpoint)}
+    (tmp_path / 'model.safetensors').write_bytes(b'')
+    assert finetune.trained_model({}, wanted) == {'model_name_or_path': str(tmp_path)}
+    named = {'model_name_or_path': 'other'}
+    assert finetune.trained_model(named, wanted) == named
+    assert len(told) == 1
 
 
 def arguments(folder: Path, **changes: Any) -> TrainingArguments:
