@@ -70,8 +70,7 @@ def open_archive(path: str, process: int) -> ZipMembers | TarMembers:
     del process
     if path.endswith(COMPRESSED):
         raise ImageError(f'{path}: compressed as a whole, so no image can be read alone; pack it as .zip or plain .tar')
-    if not os.path.isfile(path):
-        raise ImageError(f'{path}: no such image archive; check image_folder')
+    check_folder(path)
     try:
         return ZipMembers(path) if path.endswith('.zip') else TarMembers(path)
     except (zipfile.BadZipFile, tarfile.ReadError, OSError) as error:
@@ -82,27 +81,34 @@ def in_archive(folder: str | None) -> bool:
     return folder is not None and folder.endswith(ARCHIVES + COMPRESSED) and not os.path.isdir(folder)
 
 
-def image_exists(path: str, folder: str | None = None) -> bool:
-    """Whether the file or member is there; it is not opened. ImageError if the archive itself cannot be read."""
+def check_folder(folder: str | None) -> None:
+    """ImageError if there is no such folder or archive: the same for every image of it."""
+    if folder is not None and not os.path.exists(folder):
+        raise ImageError(f'image_folder {folder} does not exist')
+
+
+def check_image(path: str, folder: str | None = None) -> None:
+    """ImageError with the nearest name unless the file or member is there; it is not opened."""
     if in_archive(folder):
-        return posixpath.normpath(path) in open_archive(str(folder), os.getpid()).members
-    return os.path.isfile(os.path.join(folder or '', path))
+        name, members = posixpath.normpath(path), open_archive(str(folder), os.getpid()).members
+        if name not in members:
+            raise ImageError(f'{folder}: there is no {path}{similar(name, members)}')
+        return
+    full = Path(folder or '', path)
+    if not full.is_file():
+        check_folder(folder)
+        raise ImageError(f'{full}: no such image; check the annotation and image_folder')
 
 
 def read_bytes(path: str, folder: str | None = None) -> bytes:
-    """The file's content; ImageError with the nearest name if there is none."""
+    """The file's content; ImageError if there is none, or it cannot be read."""
+    check_image(path, folder)
     if in_archive(folder):
-        archive = open_archive(str(folder), os.getpid())
-        name = posixpath.normpath(path)
-        if name not in archive.members:
-            raise ImageError(f'{folder}: there is no {path}{similar(name, archive.members)}')
         try:
-            return archive.read(name)
+            return open_archive(str(folder), os.getpid()).read(posixpath.normpath(path))
         except (*DAMAGE, zipfile.BadZipFile, tarfile.TarError) as error:
             raise ImageError(f'{folder}: {path} cannot be read ({error}); fetch the archive again') from error
     full = Path(folder or '', path)
-    if not full.is_file():
-        raise ImageError(f'{full}: no such image; check the annotation and image_folder')
     try:
         return full.read_bytes()
     except OSError as error:

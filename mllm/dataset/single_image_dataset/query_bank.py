@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mllm.dataset.single_image_dataset.class_bank import Bank, ClassBank, path_list, stop_on
+from mllm.dataset.single_image_dataset.class_bank import Bank, ClassBank, path_list
 from mllm.dataset.single_image_dataset.isekai_folder import read_folder
 from mllm.utils.json_rows import open_rows
 
@@ -44,6 +44,7 @@ class IsekaiBank(QueryBank):
     ValueError with every fault; FileNotFoundError if there is no such file.
     """
 
+    image_keys = ('image_name', 'positive_list', 'negative_list')
     keys = ('image_name', 'positive_list', 'negative_list', 'positive_promt', 'negative_promt', 'label_name')
     spellings = {'positive_prompt': 'positive_promt', 'negative_prompt': 'negative_promt'}
 
@@ -59,9 +60,9 @@ class IsekaiBank(QueryBank):
         super().__init__(filename, image_folder, lines)
         faults: list[str] = []
         rows = self.read_rows(self.keys, faults, self.spellings)
-        stop_on(faults)
+        self.stop_on(faults)
         self.rows = [self.read_row(index, row, faults) for index, row in enumerate(rows)]
-        stop_on(faults)
+        self.stop_on(faults)
 
     def __getitem__(self, index: int) -> QueryRow:
         return self.rows[index]
@@ -83,6 +84,9 @@ class IsekaiBank(QueryBank):
                 supports.append(())
         return QueryRow(query, label, labels, tuple(supports))
 
+    def most_shots(self) -> list[int]:
+        return [min(map(len, row.supports)) for row in self.rows]
+
     def problems(self, shot: int) -> Iterator[str]:
         """Rows with fewer than `shot` supports of a side, and query images that are not there."""
         for index, row in enumerate(self.rows):
@@ -101,6 +105,8 @@ class GroupBank(QueryBank):
     The classes of an episode are those of the query's group: `ways` consecutive rows, the query's own class first.
     ValueError naming the file unless its rows fill such groups with classes of different names.
     """
+
+    image_keys = ClassBank.image_keys
 
     def __init__(
         self, filename: str, image_folder: str | None = None, ways: int = 2, sample_per_class: int = 0
@@ -135,7 +141,7 @@ class GroupBank(QueryBank):
                 for other in twins
                 if other > position
             ]
-        stop_on(faults)
+        self.stop_on(faults)
 
     def group(self, position: int) -> list[int]:
         """The positions of the classes beside the one at `position`, which comes first."""
@@ -154,6 +160,9 @@ class GroupBank(QueryBank):
     def where(self, index: int) -> str:
         """'file:line' of the query's class."""
         return self.lines.where(self.questions[index][0])
+
+    def most_shots(self) -> list[int]:
+        return self.stock.most_shots()
 
     def problems(self, shot: int) -> Iterator[str]:
         """Classes that cannot give `shot` supports beside a query, and images that are not there."""
