@@ -17,7 +17,7 @@ from rich.text import Text
 
 from mllm.config.check import ConfigError
 from mllm.config.config import load_config
-from mllm.dataset.builder import entries, prepare_data
+from mllm.dataset.builder import checked_sources, make_dataset, select_entries
 from mllm.dataset.single_image_conversation import SingleImageConvDataset
 from mllm.evaluation.report.episode_picture import EpisodeRow, Picture, draw_episodes
 from mllm.models.builder import load_preprocessor
@@ -40,17 +40,10 @@ def parse_args() -> argparse.Namespace:
 
 
 def find_dataset(cfg: Any, preprocessor: Preprocessor, split: str, seed: int) -> SingleImageConvDataset:
-    """The dataset called `split`; ValueError with the splits there are."""
-    data_args = cfg.data_args
-    multitest = data_args.get('multitest') or {}
-    part = 'multitest' if split in multitest else split
-    there_are = [name for name in ('train', 'validation', 'test') if data_args.get(name)] + sorted(multitest)
-    if split not in there_are:
-        raise ValueError(f'--split {split}: this config has {", ".join(there_are)}')
-    if part == 'multitest':
-        data_args = {**data_args, 'multitest': {split: multitest[split]}}
-    (entry,) = entries(data_args, [part])
-    return prepare_data(data_args, preprocessor, seed, [part])[entry.prefix]
+    """The dataset called `split`; ValueError with the splits there are, or with the faults of this one."""
+    (entry,) = select_entries(cfg.data_args, [split]).values()
+    (source,) = checked_sources([entry]).values()
+    return make_dataset(entry.prefix, source, cfg.data_args, preprocessor, seed)
 
 
 def show_items(console: Console, episode: Episode) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +46,23 @@ def entries(data_args: Mapping[str, Any], parts: Collection[str]) -> Iterator[Da
             yield DatasetEntry(prefix, f'data_args.{part}', cfg, data_args.get('compute_metric'))
 
 
+def select_entries(data_args: Mapping[str, Any], splits: Collection[str] = ()) -> dict[str, DatasetEntry]:
+    """The datasets that a user calls 'train', 'validation', 'test', or by their name in multitest; without any, all.
+
+    A multitest with one of these names is 'multitest_{name}'. ValueError with the names there are.
+    """
+    named: dict[str, DatasetEntry] = {}
+    for part in FLAGS:
+        for entry in entries(data_args, [part]) if data_args.get(part) else ():
+            name = entry.prefix.removeprefix('multitest_') if part == 'multitest' else part
+            named[name if name == part or name not in FLAGS else entry.prefix] = entry
+    unknown = [split for split in splits if split not in named]
+    if unknown or not named:
+        asked = f'--split {" ".join(unknown)}: ' if unknown else ''
+        raise ValueError(f'{asked}this config has {", ".join(named) or "no dataset"}')
+    return {name: named[name] for name in splits or named}
+
+
 def prepare_data(
     data_args: Mapping[str, Any], preprocessor: Preprocessor, seed: int, parts: Collection[str]
 ) -> dict[str, SingleImageConvDataset]:
@@ -55,18 +72,8 @@ def prepare_data(
     first sample that cannot be made.
     """
     sources = checked_sources(entries(data_args, parts))
-    augment = TRANSFORMS.build(data_args['augment']) if data_args.get('augment') else None
     datasets = {
-        prefix: SingleImageConvDataset(
-            source,
-            preprocessor,
-            training=prefix == 'train',
-            # Evaluation draws the same episodes whatever the run's seed, so that runs compare on equal questions.
-            seed=seed if prefix == 'train' else 0,
-            augment=augment,
-            on_bad_sample=data_args.get('on_bad_sample', 'raise'),
-        )
-        for prefix, source in sources.items()
+        prefix: make_dataset(prefix, source, data_args, preprocessor, seed) for prefix, source in sources.items()
     }
     # Templates, questions and lengths are the same for all samples: what they do not allow, the first one shows.
     stop_on([fault for dataset in datasets.values() for fault in first_fault(dataset)])
@@ -82,7 +89,22 @@ def first_fault(dataset: SingleImageConvDataset) -> list[str]:
     return []
 
 
-def checked_sources(wanted: Iterator[DatasetEntry]) -> dict[str, Source]:
+def make_dataset(
+    prefix: str, source: Source, data_args: Mapping[str, Any], preprocessor: Preprocessor, seed: int
+) -> SingleImageConvDataset:
+    """A source with its encoder, as a run reads it under `prefix`."""
+    return SingleImageConvDataset(
+        source,
+        preprocessor,
+        training=prefix == 'train',
+        # Evaluation draws the same episodes whatever the run's seed, so that runs compare on equal questions.
+        seed=seed if prefix == 'train' else 0,
+        augment=TRANSFORMS.build(data_args['augment']) if data_args.get('augment') else None,
+        on_bad_sample=data_args.get('on_bad_sample', 'raise'),
+    )
+
+
+def checked_sources(wanted: Iterable[DatasetEntry]) -> dict[str, Source]:
     """Build sources and collect their faults."""
     sources: dict[str, Source] = {}
     faults: list[str] = []

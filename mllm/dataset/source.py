@@ -9,10 +9,30 @@ a view only maps indices and hands the rng on. No source keeps state between cal
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 from mllm.types import Episode, RawItem
+from mllm.utils.faults import FaultsError
 from mllm.utils.rng import ItemRng
+
+
+class ImageFile(NamedTuple):
+    """An image that annotations name: its path in a folder or archive, and the 'file:line' that names it."""
+
+    path: str
+    folder: str | None
+    where: str
+
+
+class DataError(FaultsError):
+    """The faults of an annotation file. `images` lists what its sound lines name, so that a look at the images need
+    not wait for the others to be mended.
+    """
+
+    def __init__(self, faults: Sequence[str], images: Callable[[], Iterator[ImageFile]]) -> None:
+        super().__init__(faults)
+        self.images = images
 
 
 class Source(ABC):
@@ -39,6 +59,14 @@ class Source(ABC):
     def problems(self) -> Iterator[str]:
         """Faults that can be known without touching every item (missing files, classes too small), one line each."""
         return iter(())
+
+    def images(self) -> Iterator[ImageFile]:
+        """The image files that episodes are drawn from, where not every episode shows all of its own; else nothing."""
+        return iter(())
+
+    def most_shots(self) -> int | None:
+        """With how many shots every class still has supports of its own for each; None without supports."""
+        return None
 
 
 class ItemSource(Source):

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from mllm.dataset.source import Source
+from mllm.dataset.source import ImageFile, Source
 from mllm.registry import DATASETS
 from mllm.types import Episode
 from mllm.utils.faults import FaultsError, lines_of
@@ -61,6 +61,13 @@ class View(Source):
     def problems(self) -> Iterator[str]:
         for source in self.sources:
             yield from source.problems()
+
+    def images(self) -> Iterator[ImageFile]:
+        for source in self.sources:
+            yield from source.images()
+
+    def most_shots(self) -> int | None:
+        return min((shots for source in self.sources if (shots := source.most_shots()) is not None), default=None)
 
 
 @DATASETS.register_module()

@@ -14,7 +14,6 @@ from typing import Any
 
 from accelerate import PartialState
 from accelerate.utils import gather_object
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.data import DataLoader, Dataset, Subset
 from transformers import GenerationMixin
 
@@ -23,6 +22,7 @@ from mllm.evaluation.scoring import AnswerLikelihood, Scorer
 from mllm.metric.base import Metric
 from mllm.types import Prediction, Preprocessor, Sample, Skipped
 from mllm.utils.loading import Caught, raise_caught
+from mllm.utils.log import progress_bar
 
 
 @dataclass(frozen=True)
@@ -102,9 +102,3 @@ def mean_loss(likelihoods: Sequence[AnswerLikelihood]) -> float:
     """Loss per token of the right answers, in nats; NaN without any."""
     tokens = sum(likelihood.tokens for likelihood in likelihoods)
     return -sum(likelihood.total for likelihood in likelihoods) / tokens if tokens else float('nan')
-
-
-def progress_bar(show: bool) -> Progress:
-    """A bar with counts and the time that remains."""
-    columns = (TextColumn('{task.description:>28}'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, disable=not show, transient=True)

@@ -10,12 +10,12 @@ MAX_FAULTS = 50
 
 
 class FaultsError(ValueError):
-    """FaultsError that were found together; `lines` has one for each, the last may count those beyond `MAX_FAULTS`."""
+    """Faults that were found together: `faults` has all, `lines` and the message count those beyond `MAX_FAULTS`."""
 
     def __init__(self, faults: Sequence[str]) -> None:
-        lines = [line for fault in faults for line in fault.split('\n')]
-        more = [f'... and {len(lines) - MAX_FAULTS} more'] if len(lines) > MAX_FAULTS else []
-        self.lines = [*lines[:MAX_FAULTS], *more]
+        self.faults = [line for fault in faults for line in fault.split('\n')]
+        more = [f'... and {len(self.faults) - MAX_FAULTS} more'] if len(self.faults) > MAX_FAULTS else []
+        self.lines = [*self.faults[:MAX_FAULTS], *more]
         super().__init__('\n'.join(self.lines))
 
 

@@ -71,8 +71,7 @@ def open_archive(path: str, process: int) -> ZipMembers | TarMembers:
     del process
     if path.lower().endswith(COMPRESSED):
         raise ImageError(f'{path}: compressed as a whole, so no image can be read alone; pack it as .zip or plain .tar')
-    if not os.path.isfile(path):
-        raise ImageError(f'{path}: no such image archive; check image_folder')
+    check_folder(path)
     try:
         return ZipMembers(path) if path.lower().endswith('.zip') else TarMembers(path)
     except (zipfile.BadZipFile, tarfile.ReadError, OSError) as error:
@@ -111,15 +110,31 @@ def files_in(directory: str) -> set[str]:
         return set()
 
 
-def read_bytes(path: str, folder: str | None = None) -> bytes:
-    """The file's content; ImageError with the nearest name if there is none."""
+def check_folder(folder: str | None) -> None:
+    """ImageError if there is no such folder or archive: the same for every image of it."""
+    if folder is not None and not os.path.exists(folder):
+        raise ImageError(f'image_folder {folder} does not exist')
+
+
+def check_image(path: str, folder: str | None = None) -> None:
+    """ImageError with the nearest name unless the file or member is there; it is not opened."""
     if in_archive(folder):
-        archive = open_archive(str(folder), os.getpid())
-        name = posixpath.normpath(path)
-        if name not in archive.members:
-            raise ImageError(f'{folder}: there is no {path}{similar(name, archive.members)}')
+        name, members = posixpath.normpath(path), open_archive(str(folder), os.getpid()).members
+        if name not in members:
+            raise ImageError(f'{folder}: there is no {path}{similar(name, members)}')
+        return
+    full = Path(folder or '', path)
+    if not os.path.isfile(full):  # a name that is too long is no file either
+        check_folder(folder)
+        raise ImageError(f'{full}: no such image; check the annotation and image_folder')
+
+
+def read_bytes(path: str, folder: str | None = None) -> bytes:
+    """The file's content; ImageError if there is none, or it cannot be read."""
+    check_image(path, folder)
+    if in_archive(folder):
         try:
-            return archive.read(name)
+            return open_archive(str(folder), os.getpid()).read(posixpath.normpath(path))
         except (*DAMAGE, zipfile.BadZipFile, tarfile.TarError) as error:
             raise ImageError(f'{folder}: {path} cannot be read ({error}); fetch the archive again') from error
     full = Path(folder or '', path)

@@ -8,6 +8,7 @@ import sys
 
 from rich.console import Console
 from rich.logging import RichHandler
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 ROOT = 'mllm'
 
@@ -22,6 +23,12 @@ def console() -> Console:
     """Where tables go: standard output."""
     # A table in a log file should not be cut to the 80 columns that rich assumes there.
     return Console(highlight=False, width=None if sys.stdout.isatty() else 150)
+
+
+def progress_bar(show: bool = True) -> Progress:
+    """A bar with counts and the time that remains, on standard error, gone at the end; nothing without a terminal."""
+    columns = (TextColumn('{task.description:>28}'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=Console(stderr=True), disable=not show or not sys.stderr.isatty(), transient=True)
 
 
 def setup_logging(rank: int = 0) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mllm.dataset.source import Source
+from mllm.dataset.source import ImageFile, Source
 from mllm.dataset.views import ConcatDataset, ConcatDatasetWithShuffle, InterleaveDataset, SubSet
 from mllm.registry import DATASETS
 from mllm.types import Episode, RawItem
@@ -35,6 +35,12 @@ class Numbers(Source):
     def problems(self) -> Iterator[str]:
         if self.problem:
             yield self.problem
+
+    def images(self) -> Iterator[ImageFile]:
+        yield ImageFile(f'{self.name}.png', None, self.describe(0))
+
+    def most_shots(self) -> int | None:
+        return self.length or None
 
 
 def sources(lengths: Sequence[int]) -> list[Source]:
@@ -284,3 +290,10 @@ def test_nonsense_portions(portion: float):
     if not portion > 0:
         with pytest.raises(ValueError, match=f'ConcatDatasetWithShuffle: portion={portion}, expected more than 0'):
             ConcatDatasetWithShuffle([Numbers(3)], portion=portion)
+
+
+def test_images_and_shots_are_those_of_all_sources():
+    view = ConcatDataset([SubSet(ConcatDataset(sources([5, 3])), 0.5), Numbers(0, name='empty')])
+    assert [image.path for image in view.images()] == ['file0.png', 'file1.png', 'empty.png']
+    assert view.most_shots() == 3
+    assert ConcatDataset([Numbers(0)]).most_shots() is None

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mllm.utils import image_io
-from mllm.utils.image_io import ImageCache, ImageError, decode, load_image, missing_paths, read_bytes
+from mllm.utils.image_io import ImageCache, ImageError, check_image, decode, load_image, missing_paths, read_bytes
 
 
 def encode(image: Image.Image, kind: str = 'PNG') -> bytes:
@@ -70,6 +70,11 @@ def test_what_exists(folder: str):
     assert missing_paths(paths, folder) == set(paths[2:])
     with pytest.raises(ImageError, match='x' * 300):
         load_image(paths[4], folder)
+    check_image('a/red.png', folder)
+    check_image('./a/red.png', folder)
+    for missing in ('a/green.png', 'a'):
+        with pytest.raises(ImageError, match=missing):
+            check_image(missing, folder)
 
 
 def test_missing_and_damaged_images_are_named(folder: str):
@@ -97,7 +102,17 @@ def test_without_folder_the_path_stands_for_itself(tmp_path: Path):
     path = str(tmp_path / 'x.png')
     noise().save(path)
     assert not missing_paths([path])
+    check_image(path)
     assert load_image(path).tobytes() == noise().tobytes()
+
+
+def test_a_missing_folder_is_named_alike_for_all_its_images(tmp_path: Path):
+    messages = set()
+    for name in ('a.png', 'b/c.png'):
+        with pytest.raises(ImageError) as error:
+            load_image(name, str(tmp_path / 'gone'))
+        messages.add(str(error.value))
+    assert messages == {f'image_folder {tmp_path}/gone does not exist'}
 
 
 def test_archives_that_cannot_be_used(tmp_path: Path):
@@ -107,7 +122,7 @@ def test_archives_that_cannot_be_used(tmp_path: Path):
     for name, message in (
         ('no.zip', r'no\.zip: not a readable archive .*fetch it again'),
         ('no.tar', r'no\.tar: not a readable archive .*fetch it again'),
-        ('missing.zip', r'missing\.zip: no such image archive'),
+        ('missing.zip', r'image_folder .*missing\.zip does not exist'),
         ('images.tar.gz', r'images\.tar\.gz: compressed as a whole.*\.zip or plain \.tar'),
     ):
         with pytest.raises(ImageError, match=message):
@@ -229,6 +244,7 @@ def test_an_archive_is_opened_once_per_process(tmp_path: Path, monkeypatch: pyte
         monkeypatch.setattr(image_io.os, 'getpid', lambda process=process: process)
         read_bytes('x.png', path)
         missing_paths(['x.png'], path)
+        check_image('x.png', path)
     assert opened == [path, path]
 
 

@@ -1,8 +1,9 @@
 import logging
+import sys
 
 import pytest
 
-from mllm.utils.log import get_logger, setup_logging
+from mllm.utils.log import get_logger, progress_bar, setup_logging
 
 
 @pytest.fixture(autouse=True)
@@ -53,3 +54,22 @@ def test_the_root_logger_stays_the_users(caplog: pytest.LogCaptureFixture):
     get_logger('mllm').warning('trouble')
     assert logging.getLogger().handlers == before
     assert 'trouble' not in caplog.text
+
+
+def test_progress_is_shown_on_a_terminal_only(capfd: pytest.CaptureFixture):
+    with progress_bar() as progress:
+        progress.advance(progress.add_task('images', total=2))
+    assert progress.disable
+    assert capfd.readouterr() == ('', '')
+
+
+def test_progress_goes_to_standard_error(capfd: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sys.stderr, 'isatty', lambda: True)
+    with progress_bar() as progress:
+        progress.advance(progress.add_task('images', total=2))
+        progress.refresh()
+    out, err = capfd.readouterr()
+    assert out == ''
+    assert 'images' in err
+    assert '1/2' in err
+    assert progress_bar(show=False).disable

@@ -14,13 +14,12 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from mllm.dataset.source import DataError, ImageFile
 from mllm.metric.text import normalise_answer
 from mllm.registry import nearest
-from mllm.utils.faults import stop_on
-from mllm.utils.image_io import ImageError, load_image, missing_paths
+from mllm.utils.image_io import ImageError, check_folder, check_image, load_image, missing_paths
 from mllm.utils.json_rows import Rows, open_rows
 
 if TYPE_CHECKING:
@@ -47,7 +46,12 @@ class ImageClass:
 
 
 class Bank(ABC):
-    """Rows of an annotation file (JSON Lines or a JSON array) with the folder or archive of their images."""
+    """Rows of an annotation file (JSON Lines or a JSON array) with the folder or archive of their images.
+
+    image_keys   the keys of a row that hold an image path or a list of them
+    """
+
+    image_keys: ClassVar[tuple[str, ...]]
 
     def __init__(self, filename: str, image_folder: str | None, rows: Rows | None = None) -> None:
         self.filename = os.path.normpath(filename)
@@ -66,12 +70,8 @@ class Bank(ABC):
         try:
             return load_image(path, self.image_folder)
         except ImageError as error:
-            place = next((self.lines.where(row) for row, name in self.images() if name == path), self.filename)
+            place = next((image.where for image in self.images() if image.path == path), self.filename)
             raise ImageError(f'{place}: {error}') from error
-
-    @abstractmethod
-    def images(self) -> Iterator[tuple[int, str]]:
-        """(position in the file, path) of every image, as often as the file names it."""
 
     def read_rows(
         self, keys: Sequence[str], faults: list[str], spellings: Mapping[str, str] | None = None
@@ -92,20 +92,48 @@ class Bank(ABC):
             rows.append(row)
         return rows
 
+    def images(self) -> Iterator[ImageFile]:
+        """Every image that a row names, in order; what is not a row or not a path is passed over."""
+        for index in range(len(self.lines)):
+            try:
+                row = self.lines[index]
+            except ValueError:
+                continue
+            where = self.lines.where(index)
+            for key in self.image_keys:
+                value = row.get(key)
+                for path in value if isinstance(value, list) else [value]:
+                    if isinstance(path, str):
+                        yield ImageFile(plain_path(path), self.image_folder, where)
+
+    def stop_on(self, faults: Sequence[str]) -> None:
+        """DataError if there are faults."""
+        if faults:
+            raise DataError(faults, self.images)
+
+    @abstractmethod
+    def most_shots(self) -> list[int]:
+        """For each row, how many different supports its classes can give beside a query."""
+
     @abstractmethod
     def problems(self, shot: int) -> Iterator[str]:
         """What hinders episodes of `shot` supports per class, one line each."""
 
     def missing_images(self) -> Iterator[str]:
         """A fault for every row and path that is not there; one for the folder alone if that is missing."""
-        if self.image_folder is not None and not Path(self.image_folder).exists():
-            yield f'image_folder {self.image_folder} does not exist'
+        try:
+            check_folder(self.image_folder)
+        except ImageError as error:
+            yield str(error)
             return
         named = dict.fromkeys(self.images())
-        missing = missing_paths([path for _, path in named], self.image_folder)
-        for row, path in named if missing else ():
-            if path in missing:
-                yield f'{self.lines.where(row)}: no image {path!r} in {self.image_folder or "the working folder"}'
+        missing = missing_paths([image.path for image in named], self.image_folder)
+        for image in named if missing else ():
+            if image.path in missing:
+                try:
+                    check_image(image.path, self.image_folder)
+                except ImageError as error:
+                    yield f'{image.where}: {error}'
 
 
 class ClassBank(Bank):
@@ -116,19 +144,21 @@ class ClassBank(Bank):
     ValueError with every fault of the file; FileNotFoundError if there is none.
     """
 
+    image_keys = ('samples', 'context_samples', 'test_samples')
+
     def __init__(self, filename: str, image_folder: str | None = None, distinct_groups: bool = False) -> None:
         super().__init__(filename, image_folder)
         self.distinct_groups = distinct_groups
         faults: list[str] = []
         rows = self.read_rows(('class_id', 'class_name'), faults)
-        stop_on(faults)
+        self.stop_on(faults)
         positions: dict[str, int] = {}
         for index, row in enumerate(rows):
             first = positions.setdefault(str(row['class_id']), index)
             if first != index:
                 faults.append(f'{self.where(index)}: class_id {row["class_id"]!r} stands in {self.where(first)} too')
         self.classes = [self.read_class(index, row, positions, faults) for index, row in enumerate(rows)]
-        stop_on(faults)
+        self.stop_on(faults)
         self.labels = [item.label for item in self.classes]
         self.names = [normalise_answer(label) for label in self.labels]
         """Labels as answers are compared: no two classes of an episode may share one."""
@@ -178,22 +208,25 @@ class ClassBank(Bank):
             faults.append(f'{self.where(index)}: class_name is {row["class_name"]!r}; expected a name')
         return ImageClass(str(row['class_id']), name, paths[0], paths[1], tuple(neighbours))
 
-    def problems(self, shot: int) -> Iterator[str]:
-        """Classes that cannot give `shot` different supports beside a query, and images that are not there."""
+    def most_shots(self) -> list[int]:
         query_groups = {self.group(path) for item in self.classes for path in item.queries}
-        for index, item in enumerate(self.classes):
+        most = []
+        for item in self.classes:
             groups = Counter(map(self.group, item.supports))
             apart = query_groups.isdisjoint(groups)
-            most = groups.total() if apart else groups.total() - min(groups[self.group(path)] for path in item.queries)
+            taken = 0 if apart else min(groups[self.group(path)] for path in item.queries)
+            most.append(groups.total() - taken)
+        return most
+
+    def problems(self, shot: int) -> Iterator[str]:
+        """Classes that cannot give `shot` different supports beside a query, and images that are not there."""
+        for index, (item, most) in enumerate(zip(self.classes, self.most_shots(), strict=True)):
             if most < shot:
                 yield (
                     f'{self.where(index)}: class {item.name!r} has too few images: beside a query it gives {most} '
                     f'supports{" of other groups" * self.distinct_groups}, and shot is {shot}; lower shot or add images'
                 )
         yield from self.missing_images()
-
-    def images(self) -> Iterator[tuple[int, str]]:
-        return ((row, path) for row, item in enumerate(self.classes) for path in (*item.supports, *item.queries))
 
 
 def path_list(row: Mapping[str, Any], key: str) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mllm.dataset.single_image_dataset.class_bank import ClassBank
-from mllm.dataset.source import ItemSource
+from mllm.dataset.source import ImageFile, ItemSource
 from mllm.metric.link_context import ANSWER_TEMPLATE, LABEL_PLACEHOLDER
 from mllm.registry import DATASETS
 from mllm.types import IMAGE_PLACEHOLDER, RawItem
@@ -48,17 +48,17 @@ class LabelledImageDataset(ItemSource):
         self.question = question
         self.answer_template = answer_template
         self.candidates = candidates
-        self.images = [
+        self.labelled = [
             (number, path)
             for number, item in enumerate(self.bank.classes)
             for path in dict.fromkeys(item.supports + item.queries)
         ]
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.labelled)
 
     def get_item(self, index: int, rng: ItemRng) -> RawItem:
-        number, path = self.images[index]
+        number, path = self.labelled[index]
         label = self.bank[number].label
         others = [name for name in self.labels if name != label]
         drawn = rng('candidates').choice(len(others), size=self.candidates - 1, replace=False)
@@ -77,7 +77,10 @@ class LabelledImageDataset(ItemSource):
         }
 
     def describe(self, index: int) -> str:
-        return self.bank.where(self.images[index][0])
+        return self.bank.where(self.labelled[index][0])
 
     def problems(self) -> Iterator[str]:
         return self.bank.missing_images()
+
+    def images(self) -> Iterator[ImageFile]:
+        return self.bank.images()

@@ -17,7 +17,7 @@ from mllm.dataset.single_image_dataset.class_bank import Bank, ClassBank
 from mllm.dataset.single_image_dataset.controls import Control, apply_control
 from mllm.dataset.single_image_dataset.query_bank import GroupBank, IsekaiBank
 from mllm.dataset.single_image_dataset.shots import Shot, draw_shot, shot_range
-from mllm.dataset.source import Source
+from mllm.dataset.source import ImageFile, Source
 from mllm.registry import DATASETS, POLICIES, nearest
 from mllm.types import IMAGE_PLACEHOLDER, Episode
 from mllm.utils.image_io import ImageError
@@ -56,7 +56,7 @@ class BankDataset(Source):
             raise ValueError(f"control={control!r}: expected None, 'blank_supports' or 'permute_labels'")
         if episodes_per_class < 1:
             raise ValueError(f'episodes_per_class={episodes_per_class}: expected at least 1')
-        self.most_shots = shot_range(shot)[1]
+        self.highest_shot = shot_range(shot)[1]
         self.bank = bank
         self.policy = build_policy(policy, bank, questions)
         self.shot = shot
@@ -76,7 +76,7 @@ class BankDataset(Source):
     def problems(self) -> Iterator[str]:
         """Too few or missing images, and parameters that the policy refuses (found by drawing the first episode)."""
         found = False
-        for problem in self.bank.problems(self.most_shots):
+        for problem in self.bank.problems(self.highest_shot):
             found = True
             yield problem
         if not found and len(self):
@@ -85,7 +85,13 @@ class BankDataset(Source):
             except ImageError:
                 pass  # one bad sample, which a run may skip
             except ValueError as error:
-                yield f'{self.describe(0)}: the first episode cannot be drawn: {error}'
+                yield f'{self.describe(0)}: {error}'
+
+    def images(self) -> Iterator[ImageFile]:
+        return self.bank.images()
+
+    def most_shots(self) -> int:
+        return min(self.bank.most_shots(), default=0)
 
 
 @DATASETS.register_module()

@@ -18,7 +18,6 @@ from typing import Any
 from mllm.dataset.single_image_dataset.class_bank import Bank, ClassBank, path_list, plain_path
 from mllm.dataset.single_image_dataset.isekai_folder import read_folder
 from mllm.metric.text import normalise_answer
-from mllm.utils.faults import stop_on
 from mllm.utils.json_rows import open_rows
 
 
@@ -46,6 +45,7 @@ class IsekaiBank(QueryBank):
     ValueError with every fault; FileNotFoundError if there is no such file.
     """
 
+    image_keys = ('image_name', 'positive_list', 'negative_list')
     keys = ('image_name', 'positive_list', 'negative_list', 'positive_promt', 'negative_promt', 'label_name')
     spellings = {'positive_prompt': 'positive_promt', 'negative_prompt': 'negative_promt'}
 
@@ -61,9 +61,9 @@ class IsekaiBank(QueryBank):
         super().__init__(filename, image_folder, lines)
         faults: list[str] = []
         rows = self.read_rows(self.keys, faults, self.spellings)
-        stop_on(faults)
+        self.stop_on(faults)
         self.rows = [self.read_row(index, row, faults) for index, row in enumerate(rows)]
-        stop_on(faults)
+        self.stop_on(faults)
 
     def __getitem__(self, index: int) -> QueryRow:
         return self.rows[index]
@@ -88,6 +88,9 @@ class IsekaiBank(QueryBank):
                 supports.append(())
         return QueryRow(query, label, labels, tuple(supports))
 
+    def most_shots(self) -> list[int]:
+        return [min(map(len, row.supports)) for row in self.rows]
+
     def problems(self, shot: int) -> Iterator[str]:
         """Rows with fewer than `shot` supports of a side, and query images that are not there."""
         for index, row in enumerate(self.rows):
@@ -99,11 +102,6 @@ class IsekaiBank(QueryBank):
                     )
         yield from self.missing_images()
 
-    def images(self) -> Iterator[tuple[int, str]]:
-        for index, row in enumerate(self.rows):
-            for path in (row.query, *row.supports[0], *row.supports[1]):
-                yield index, path
-
 
 class GroupBank(QueryBank):
     """Every test sample of a class file in file order, or the first `sample_per_class` of each class (0: all).
@@ -111,6 +109,8 @@ class GroupBank(QueryBank):
     The classes of an episode are those of the query's group: `ways` consecutive rows, the query's own class first.
     ValueError naming the file unless its rows fill such groups with classes of different names.
     """
+
+    image_keys = ClassBank.image_keys
 
     def __init__(
         self, filename: str, image_folder: str | None = None, ways: int = 2, sample_per_class: int = 0
@@ -147,7 +147,7 @@ class GroupBank(QueryBank):
                 for other in twins
                 if other > position
             ]
-        stop_on(faults)
+        self.stop_on(faults)
 
     def group(self, position: int) -> list[int]:
         """The positions of the classes beside the one at `position`, which comes first."""
@@ -167,9 +167,9 @@ class GroupBank(QueryBank):
         """'file:line' of the query's class."""
         return self.lines.where(self.questions[index][0])
 
+    def most_shots(self) -> list[int]:
+        return self.stock.most_shots()
+
     def problems(self, shot: int) -> Iterator[str]:
         """Classes that cannot give `shot` supports beside a query, and images that are not there."""
         return self.stock.problems(shot)
-
-    def images(self) -> Iterator[tuple[int, str]]:
-        return self.stock.images()

@@ -4,6 +4,7 @@ import pytest
 
 from mllm.dataset.single_image_dataset.class_bank import ClassBank
 from mllm.dataset.single_image_dataset.drawing import draw_classes
+from mllm.dataset.source import DataError
 from mllm.utils.image_io import ImageError
 from mllm.utils.rng import ItemRng
 
@@ -116,7 +117,7 @@ def test_missing_images_and_folders(world, tmp_path):
     path = tmp_path / 'gone.jsonl'
     world.write(path, rows)
     (problem,) = ClassBank(str(path), world.folder).problems(1)
-    assert problem.startswith(f"{path}:1: no image 'noto/gone.png' in ")
+    assert problem.startswith(f'{path}:1: {world.folder}/noto/gone.png: no such image')
     (problem,) = ClassBank(str(path), str(tmp_path / 'no_folder')).problems(1)
     assert problem == f'image_folder {tmp_path / "no_folder"} does not exist'
 
@@ -128,7 +129,9 @@ def test_every_image_is_looked_for_and_named_with_its_row(world, tmp_path):
     path = tmp_path / 'rows.jsonl'
     world.write(path, rows)
     bank = ClassBank(str(path), world.folder)
-    assert [line.split(': no image')[0] for line in bank.problems(1)] == [f'{path}:2', f'{path}:3']
+    told = list(bank.problems(1))
+    assert [line.split(': ')[0] for line in told] == [f'{path}:2', f'{path}:3']
+    assert all('gone.png: no such image' in line for line in told)
     with pytest.raises(ImageError, match=rf'{path.name}:2: .*gone\.png: no such image'):
         bank.load('flat/gone.png')
 
@@ -156,3 +159,29 @@ def test_names_that_answers_cannot_tell_apart_never_meet(world, tmp_path):
     bank = ClassBank(str(tmp_path / 'rows.jsonl'), world.folder)
     for seed in range(20):
         assert draw_classes(bank, 0, 2, 'easy', ItemRng(seed)) == [0, 2]
+
+
+def test_all_images_with_their_lines(world, tmp_path):
+    images = list(ClassBank(world.filename, world.folder).images())
+    assert len(images) == 7 * 8
+    assert images[8] == (world.path(1, 'noto', 0), world.folder, f'{world.filename}:2')
+    parted = [image.path for image in ClassBank(world.hundred, world.folder).images()]
+    assert parted == [image.path for image in images]
+
+
+def test_images_of_sound_lines_come_with_the_faults_of_others(world, tmp_path):
+    path = tmp_path / 'broken.jsonl'
+    rows = [json.dumps(world.row(0)), '{', json.dumps({**world.row(2), 'samples': [1, 'x.png']})]
+    path.write_text('\n'.join(rows))
+    with pytest.raises(DataError) as caught:
+        ClassBank(str(path), world.folder)
+    assert len(caught.value.faults) == 1
+    images = list(caught.value.images())
+    assert [image.where for image in images] == [f'{path}:1'] * 8 + [f'{path}:3']
+    assert images[-1].path == 'x.png'
+
+
+@pytest.mark.parametrize(('distinct', 'most'), [(False, 7), (True, 6)])
+def test_the_most_shots_of_each_class(world, distinct, most):
+    assert ClassBank(world.filename, world.folder, distinct).most_shots() == [most] * 7
+    assert ClassBank(world.hundred, world.folder, distinct).most_shots() == [4] * 7

@@ -61,3 +61,8 @@ def test_problems_and_registry(world, tmp_path):
     cfg = {'type': 'LabelledImageDataset', 'filename': world.filename, 'image_folder': str(tmp_path / 'none')}
     assert list(DATASETS.build(cfg).problems()) == [f'image_folder {tmp_path / "none"} does not exist']
     assert list(DATASETS.build({**cfg, 'image_folder': world.folder}).problems()) == []
+
+
+def test_images_are_those_of_the_bank(source):
+    assert {image.path for image in source.images()} == {path for _, path in source.labelled}
+    assert source.most_shots() is None

@@ -280,7 +280,7 @@ def test_problems_are_known_before_the_first_step(make, world):
         'lower shot or add images'
     )
     (refused,) = make(policy={**POLICY, 'names': 'invent'}).problems()
-    assert refused.startswith(f'{world.filename}:1: the first episode cannot be drawn')
+    assert refused.startswith(f"{world.filename}:1: names='invent': ")
     assert "did you mean 'invented'" in refused
 
 

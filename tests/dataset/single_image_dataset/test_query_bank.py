@@ -128,4 +128,15 @@ def test_too_few_context_samples_and_missing_images(world, hundred, tmp_path):
     rows[1]['test_samples'] = ['noto/gone.png']
     world.write(gone, rows)
     (problem,) = GroupBank(str(gone), world.folder).problems(1)
-    assert problem.startswith(f"{gone}:2: no image 'noto/gone.png'")
+    assert problem.startswith(f'{gone}:2: {world.folder}/noto/gone.png: no such image')
+
+
+def test_all_images_and_the_most_shots(world, hundred):
+    isekai = IsekaiBank(world.isekai, world.folder)
+    images = list(isekai.images())
+    assert len(images) == 6 * 9
+    assert images[0] == (isekai[0].query, world.folder, f'{world.isekai}:1')
+    assert isekai.most_shots() == [4] * 6
+    groups = GroupBank(hundred, world.folder)
+    assert len(list(groups.images())) == len(groups.lines) * 8
+    assert groups.most_shots() == [4] * len(groups.lines)
