@@ -84,6 +84,15 @@ def test_evaluation_is_the_prompt_with_its_answers_apart(preprocessor: Preproces
     assert prompt.index == 7
 
 
+def test_images_are_augmented_in_training_alone(preprocessor: Preprocessor, make_item: Callable[..., RawItem]):
+    def augment(image, target, rng):
+        return image.resize((16, 16)), target
+
+    for training, side in ((True, 16), (False, 8)):
+        sample = EpisodeEncoder(preprocessor, training, augment)(Episode(make_item('ab'), (make_item('cd'),)), 0)
+        assert sample.images[:, 0].tolist() == [side, side]
+
+
 def test_supports_are_dropped_whole_from_the_front(
     make_preprocessor: Callable[..., Preprocessor], make_item: Callable[..., RawItem]
 ):

@@ -47,6 +47,14 @@ def test_training_batches_are_padded_on_the_right_in_the_sampler_s_order(tmp_pat
     assert rows == [trainer.train_dataset[pair].input_ids for pair in trainer.train_sampler]
 
 
+def test_the_order_has_a_seed_of_its_own_and_the_last_batch_can_be_dropped(tmp_path, preprocessor, tiny):
+    trainer = make_trainer(tmp_path, preprocessor, tiny, data_seed=7, dataloader_drop_last=True, seed=1)
+    assert trainer.train_sampler.seed == 7
+    loader = trainer.get_train_dataloader()
+    assert len(loader) == len(trainer.train_dataset) // trainer.args.per_device_train_batch_size
+    assert {len(batch['input_ids']) for batch in loader} == {trainer.args.per_device_train_batch_size}
+
+
 def test_accumulation_normalises_by_the_tokens_of_the_whole_step(tmp_path, preprocessor, tiny):
     """One step over 3 unequal micro-batches has the gradient of one batch of all samples."""
     gradients = {}

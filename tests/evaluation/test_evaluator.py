@@ -58,7 +58,10 @@ def test_files_and_metrics(parts: Parts, tmp_path: Path, read_jsonl: ReadJsonl):
     assert json.loads((tmp_path / 'multitest_two_results.json').read_text()) == metrics
     assert metrics['multitest_two_n'] == len(dataset)
     assert 0 <= metrics['multitest_two_likelihood_accuracy'] <= 1
-    assert metrics['multitest_two_loss'] > 0
+    # Per token of the right answers, not per answer.
+    counts = [len(dataset[index].answers[dataset[index].target]) for index in range(len(dataset))]
+    total = -sum(row['score'][row['target']] * count for row, count in zip(rows, counts, strict=True))
+    assert metrics['multitest_two_loss'] == pytest.approx(total / sum(counts), rel=1e-5)
     tables = json.loads((tmp_path / 'multitest_two_tables.json').read_text())
     assert sum(row['n'] for row in tables['by_class']) == sum(row['n'] for row in tables['by_pair']) == len(dataset)
     assert all(len(row['classes']) == 2 for row in tables['by_pair'])
@@ -105,5 +108,9 @@ def test_without_a_metric_there_are_no_columns_and_no_tables(parts: Parts, tmp_p
 def test_the_model_is_left_in_the_mode_it_was_in(parts: Parts, tmp_path: Path):
     model, preprocessor, dataset = parts
     model.train()
+    modes: list[bool] = []
+    model.register_forward_pre_hook(lambda module, inputs: modes.append(module.training))
     evaluator(preprocessor, tmp_path)(model, Evaluation('test', dataset, None))
     assert model.training
+    assert modes
+    assert not any(modes)

@@ -55,3 +55,43 @@ def test_a_changed_support_image_changes_the_scores(parts: Parts):
     sample.images[0] = -sample.images[0]
     after = scorer.predict([sample])[0][0].score
     assert any(abs(before[answer] - after[answer]) > 1e-4 for answer in before)
+
+
+def test_what_is_asked_of_generation_and_what_is_kept_of_it(parts: Parts, monkeypatch: pytest.MonkeyPatch):
+    model, preprocessor, dataset = parts
+    tokenizer = preprocessor.tokenizer
+    samples = [dataset[0], dataset[1]]
+    asked: dict[str, Any] = {}
+
+    def generate(**inputs: Any) -> torch.Tensor:
+        asked.update(inputs, training=model.training)
+        answer = torch.tensor([samples[0].answers[samples[0].target] + [tokenizer.pad_token_id] * 3] * len(samples))
+        return torch.cat([inputs['input_ids'], answer], dim=1)
+
+    monkeypatch.setattr(model, 'generate', generate)
+    scorer = Scorer(model, preprocessor, {'max_new_tokens': 7, 'num_beams': 2})
+    assert scorer.generate(samples) == [samples[0].target] * 2
+    assert (asked['max_new_tokens'], asked['num_beams'], asked['do_sample']) == (7, 2, False)
+    assert asked['eos_token_id'] == tokenizer.eos_token_id
+    assert asked['suppress_tokens'] == [preprocessor.image_token_id]
+    # On the left: the last column is a prompt's end in every row.
+    assert asked['attention_mask'][:, -1].all()
+
+
+def test_many_candidates_are_scored_a_batch_at_a_time(parts: Parts, monkeypatch: pytest.MonkeyPatch):
+    model, preprocessor, dataset = parts
+    scorer = Scorer(model, preprocessor, {'max_new_tokens': 1})
+    samples = [dataset[0], dataset[1], dataset[2]]
+    for sample in samples:
+        sample.answers |= {f'answer {number}': [*range(10, 12 + number)] for number in range(3)}
+    sizes: list[int] = []
+    inner = scorer.row_likelihoods
+    monkeypatch.setattr(Scorer, 'row_likelihoods', lambda self, rows: sizes.append(len(rows)) or inner(rows))
+    together = scorer.likelihoods(samples)
+    assert max(sizes) <= len(samples)
+    for sample, found in zip(samples, together, strict=True):
+        assert list(found) == list(sample.answers)
+        (alone,) = scorer.likelihoods([sample])
+        assert {answer: value.total for answer, value in found.items()} == pytest.approx(
+            {answer: value.total for answer, value in alone.items()}, abs=1e-4
+        )

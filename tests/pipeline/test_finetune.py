@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers import AutoTokenizer
 
 from mllm.config.config import ConfigError
 from mllm.config.training_args import TrainingArguments
@@ -34,8 +35,10 @@ def launch(root: Path, environment: dict[str, str], tmp_path: Path) -> Launch:
     return run
 
 
-def test_train_and_all_evaluations(launch: Launch, write_config: WriteConfig, tmp_path: Path, read_jsonl: Any):
-    out = tmp_path / 'out'
+def test_train_and_all_evaluations(
+    launch: Launch, write_config: WriteConfig, tmp_path: Path, read_jsonl: Any, root: Path
+):
+    out, tokenizer = tmp_path / 'out', AutoTokenizer.from_pretrained(root / 'data/tiny_llava')
     flags = ['--do_eval', '--do_predict', '--eval_strategy', 'steps', '--eval_steps', 2, '--report_to', 'tensorboard']
     flags += ['--save_strategy', 'steps', '--save_steps', 2, '--load_best_model_at_end']
     done = launch(write_config(), '--output_dir', out, *flags, '--cfg-options', 'data_args.gen_kwargs.max_new_tokens=3')
@@ -45,6 +48,8 @@ def test_train_and_all_evaluations(launch: Launch, write_config: WriteConfig, tm
         assert [row['index'] for row in rows] == list(range(6))
         assert json.loads((out / f'{prefix}_results.json').read_text())[f'{prefix}_n'] == 6
         assert prefix in done.stdout
+        # gen_kwargs reach the model: three tokens are at most three phrases or letters.
+        assert all(len(tokenizer(row['pred']).input_ids) <= 3 for row in rows)
     assert (out / 'loss.png').stat().st_size > 5000
     assert (out / 'checkpoint-2' / 'model.safetensors').is_file()
     assert list(out.rglob('events.out.tfevents*'))

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mllm.engine.collator import Collator
-from mllm.models.llava.feature_cache import CHUNK, FeatureStore, cache_features
+from mllm.models.llava.feature_cache import CHUNK, FeatureStore, cache_features, content_key, fingerprint
 
 KINDS = ('clip_llama', 'resnet_lfm2')
 
@@ -86,6 +86,16 @@ def test_precision_of_the_run_is_not_that_of_the_cache(build: Any):
 def test_a_tower_of_half_precision_takes_pixels_of_full(build: Any):
     model, _ = build('resnet_lfm2', dtype='bfloat16', feature_cache='memory')
     assert features(model, pictures(2)).dtype == torch.bfloat16
+
+
+def test_keys_tell_every_pixel_and_every_layer(build: Any):
+    image = torch.rand(3, 8, 8)
+    for place in ((0, 0, 0), (1, 4, 3), (2, 7, 7)):
+        other = image.clone()
+        other[place] += 1
+        assert content_key(other) != content_key(image)
+    tower = build('clip_llama')[0].model.vision_tower
+    assert fingerprint(tower, -1) != fingerprint(tower, -2)
 
 
 def test_a_folder_lasts_but_not_for_other_weights(build: Any, tmp_path: Path):
