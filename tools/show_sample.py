@@ -142,7 +142,8 @@ def main() -> int:
     console.rule(f'{args.split} sample {args.index}')
     console.print(Text(str(dataset.source.describe(args.index))))
     show_items(console, episode)
-    console.rule('tokens as the model reads them: [bold green]learnt[/], [dim]given[/], [cyan]image[/]')
+    learnt = 'learnt' if console.is_terminal else '{learnt}'
+    console.rule(f'tokens as the model reads them: [bold green]{learnt}[/], [dim]given[/], [cyan]image[/]')
     show_tokens(console, sample, preprocessor)
     if sample.target:
         console.print(Text(f'target: {sample.target}'))
