@@ -84,5 +84,6 @@ POLICIES = Registry(
 TRANSFORMS = Registry('TRANSFORMS', ['mllm.dataset.transform'])
 FORMATTERS = Registry('FORMATTERS', ['mllm.grounding.formatter'])
 TEMPLATES = Registry('TEMPLATES', ['mllm.conversation.templates'])
+EPISODE_TEMPLATES = Registry('EPISODE_TEMPLATES', ['mllm.conversation.templates'])
 MODELS = Registry('MODELS', ['mllm.models.llava.family'])
 METRICS = Registry('METRICS', ['mllm.metric.link_context', 'mllm.metric.text'])

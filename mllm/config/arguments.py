@@ -69,6 +69,25 @@ def resolve_hint(annotation: Any, function: Callable[..., Any]) -> Any:
         return Any
 
 
+def keys_of(value: Mapping[str, Any], hint: Any) -> Arguments | None:
+    """The keys that a dict may have where the type names them: a TypedDict, or a Mapping whose keys are a Literal.
+
+    Of several TypedDicts it is the one whose `type` has the value's, or the first. None if any key may stand there.
+    """
+    members = [member for member in (get_args(hint) if get_origin(hint) in UNIONS else (hint,))]
+    typed = [member for member in members if typing.is_typeddict(member)]
+    if typed:
+        hints = [typing.get_type_hints(member) for member in typed]
+        of_type = [n for n, names in enumerate(hints) if 'type' in names and fits(value.get('type'), names['type'])]
+        chosen = of_type[0] if of_type else 0
+        return Arguments(hints[chosen], tuple(sorted(typed[chosen].__required_keys__)))
+    for member in members:
+        args = get_args(member)
+        if get_origin(member) in (dict, Mapping) and args and choices(args[0]):
+            return Arguments(dict.fromkeys(choices(args[0]), args[1]), ())
+    return None
+
+
 def fits(value: Any, hint: Any) -> bool:
     """Whether plain data may stand for an argument of this type; types that plain data cannot be always fit."""
     origin, args = get_origin(hint), get_args(hint)
@@ -88,6 +107,8 @@ def fits(value: Any, hint: Any) -> bool:
         return isinstance(value, int) and not isinstance(value, bool)
     if hint in (bool, str):
         return isinstance(value, hint)
+    if typing.is_typeddict(hint):
+        return isinstance(value, dict)
     return fits_container(value, origin or hint, args)
 
 
@@ -121,6 +142,8 @@ def describe(hint: Any) -> str:
         return ' or '.join(map(repr, words))
     if hint is None or hint is type(None):
         return 'None'
+    if typing.is_typeddict(hint):
+        return 'dict'
     kind = CONTAINERS.get(origin or hint)
     if kind:
         return f'{kind} of {describe(args[-1] if kind == "dict" else args[0])}' if args and Any not in args else kind

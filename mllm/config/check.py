@@ -13,12 +13,14 @@ from typing import Any, Literal
 from mmengine import Config
 from transformers import GenerationConfig
 
-from mllm.config.arguments import Arguments, arguments_of, choices, describe, fits
+from mllm.config.arguments import Arguments, arguments_of, choices, describe, fits, keys_of
 from mllm.config.custom_imports import import_custom_modules
 from mllm.config.moved import MOVED
 from mllm.config.training_args import training_hints
+from mllm.config.training_values import generation_faults, value_faults
 from mllm.registry import (
     DATASETS,
+    EPISODE_TEMPLATES,
     FORMATTERS,
     METRICS,
     MODELS,
@@ -48,7 +50,7 @@ COMPONENTS: dict[str, Registry] = {
 }
 """Under which key, at any depth, a dict (or a list of dicts) with a `type` belongs to which registry."""
 
-NAMES = {'conv_template': TEMPLATES, 'episode_template': TEMPLATES, 'policy': POLICIES}
+NAMES = {'conv_template': TEMPLATES, 'episode_template': EPISODE_TEMPLATES, 'policy': POLICIES}
 """Under which key, at any depth, a text is a name of which registry."""
 
 POLICY_RUNTIME = 4
@@ -62,7 +64,6 @@ DATA_HINTS: dict[str, Any] = {
     'multitest': dict | None,
     'compute_metric': dict | None,
     'augment': dict | None,
-    'collator_kwargs': dict | None,
     'gen_kwargs': dict | None,
     'on_bad_sample': Literal['raise', 'skip'],
 }
@@ -82,8 +83,22 @@ class ConfigError(ValueError):
 def check_config(cfg: Config | Mapping[str, Any]) -> list[str]:
     """All faults of a loaded config, one line each; empty if it is right."""
     sections = cfg.to_dict() if isinstance(cfg, Config) else dict(cfg)
+    for registry in (*COMPONENTS.values(), *NAMES.values(), MODELS):
+        registry.names()  # what is built in comes first: a module that takes one of its names is the one at fault
     faults = import_custom_modules(sections['custom_imports']) if sections.get('custom_imports') else []
     return faults + list(dict.fromkeys(ConfigCheck(sections).run()))
+
+
+def family_faults(family: Any, arguments: Mapping[str, Any], known: Arguments) -> list[str]:
+    """What a model family says about its arguments; about those that have a right name and type, if others have not."""
+    sound = {key: value for key, value in arguments.items() if key in known.hints and fits(value, known.hints[key])}
+    if not set(known.required) <= set(sound):
+        return []
+    try:
+        family.arguments(**sound)
+    except ValueError as error:
+        return str(error).split('\n')
+    return []
 
 
 def hint(name: object, names: Iterable[str]) -> str:
@@ -134,6 +149,7 @@ class ConfigCheck:
             self.faults.append(f'training_args: expected a dict, got {section!r}')
             return
         self.values(section, Arguments(training_hints(), ()), 'training_args')
+        self.faults += [f'training_args.{fault}' for fault in value_faults(section)]
 
     def data_args(self, section: Any) -> None:
         if not isinstance(section, dict):
@@ -147,7 +163,8 @@ class ConfigCheck:
         self.nested({key: section.get(key) for key in ('compute_metric', 'augment')}, 'data_args')
         if isinstance(section.get('gen_kwargs'), dict):
             names = [name for name in vars(GenerationConfig()) if not name.startswith('_')]
-            self.unknown_keys(section['gen_kwargs'], names, 'data_args.gen_kwargs')
+            if not self.unknown_keys(section['gen_kwargs'], names, 'data_args.gen_kwargs'):
+                self.faults += generation_faults(section['gen_kwargs'])
         multitest = section.get('multitest')
         for name, entry in multitest.items() if isinstance(multitest, dict) else ():
             path = f'data_args.multitest.{name}'
@@ -175,6 +192,8 @@ class ConfigCheck:
                 entry.arguments if registry is MODELS else entry, POLICY_RUNTIME if registry is POLICIES else 0
             )
             self.values(arguments, known, path, name)
+            if registry is MODELS:
+                self.faults += family_faults(entry, arguments, known)
         self.nested(arguments, path)
 
     def nested(self, values: Mapping[Any, Any], path: str) -> None:
@@ -203,7 +222,10 @@ class ConfigCheck:
             if name not in values and name not in near:
                 self.faults.append(f'{path}: {owner or "an entry"} needs {name!r}')
         for name, value in values.items():
-            if name in known.hints and not fits(value, known.hints[name]):
+            inner = keys_of(value, known.hints.get(name)) if isinstance(value, dict) else None
+            if inner:
+                self.values(value, inner, f'{path}.{name}')
+            elif name in known.hints and not fits(value, known.hints[name]):
                 wanted = known.hints[name]
                 near_word = nearest(value, choices(wanted)) if isinstance(value, str) and choices(wanted) else ''
                 near_word = near_word if near_word.startswith('; did') else ''

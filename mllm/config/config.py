@@ -74,7 +74,7 @@ def prepare_args(argv: Sequence[str] | None = None) -> tuple[Config, TrainingArg
     os.environ.update(run.environment)
     try:
         arguments = TrainingArguments(**plain(training_args))
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise ConfigError([f'training_args: {error}'], line.config) from error
     if arguments.process_index == 0:
         run.warn()

@@ -26,7 +26,7 @@ def import_custom_modules(custom_imports: Any) -> list[str]:
         except ImportError as error:
             if not custom_imports.get('allow_failed_imports'):
                 faults.append(f'custom_imports.imports.{number}: {name}: {error}')
-        except (SyntaxError, ValueError, TypeError, NameError, AttributeError, LookupError) as error:
+        except Exception as error:  # it is the user's code
             faults.append(f'custom_imports.imports.{number}: {name}: {type(error).__name__}: {error}')
     return faults
 

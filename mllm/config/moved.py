@@ -4,6 +4,8 @@ DATASET_OWN = "episodes are a dataset's own"
 TOKEN_ID = "the tokenizer's own id is used; leave it out"
 
 MOVED = {
+    'data_args.collator_kwargs': 'batches are padded to their longest sample, and model_max_length is the limit; '
+    'leave it out',
     'data_args.icl_dataset_list': f'{DATASET_OWN}: each dataset of a mixture says by its type whether it has them; '
     'leave it out',
     'data_args.lazy_init': 'annotation lines are always read where they lie; leave it out',

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mllm.conversation.template import ConversationTemplate
-from mllm.registry import TEMPLATES
+from mllm.registry import EPISODE_TEMPLATES, TEMPLATES
 from mllm.types import Segment, Turn
 
 
@@ -71,7 +71,7 @@ def build_episode_template(conv_args: Mapping[str, Any]) -> EpisodeTemplate:
 
     Unknown names are ValueErrors with the nearest ones.
     """
-    names: Mapping[str, Any] = TEMPLATES.get(conv_args.get('episode_template', 'link_context'))
+    names: Mapping[str, Any] = EPISODE_TEMPLATES.get(conv_args.get('episode_template', 'link_context'))
     single = conv_args.get('conv_template', 'vicuna_v1.1')
     places = {place: Place(**{**cfg, 'template': TEMPLATES.get(cfg['template'])}) for place, cfg in names.items()}
     return EpisodeTemplate(single=Place(TEMPLATES.get(single), supervised=True), **places)

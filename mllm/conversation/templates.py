@@ -6,7 +6,7 @@ The system sentences are protocol: published checkpoints were trained with exact
 from __future__ import annotations
 
 from mllm.conversation.template import ConversationTemplate
-from mllm.registry import TEMPLATES
+from mllm.registry import EPISODE_TEMPLATES, TEMPLATES
 
 _CHAT = 'A chat between a curious user and an artificial intelligence assistant. '
 _HYPNOTIZED = 'You are hypnotized and '
@@ -37,7 +37,7 @@ CONVERSATION_TEMPLATES = {
     'final_v1.0': ConversationTemplate('[FINAL QUESTION]: '),
 }
 
-EPISODE_TEMPLATES = {
+PROTOCOLS = {
     # Link-Context Learning: the first support carries the instruction and keeps its end mark, later ones do not.
     'link_context': {
         'first_support': {'template': 'causal_v1.0'},
@@ -46,5 +46,7 @@ EPISODE_TEMPLATES = {
     },
 }
 
-for _name, _template in {**CONVERSATION_TEMPLATES, **EPISODE_TEMPLATES}.items():
+for _name, _template in CONVERSATION_TEMPLATES.items():
     TEMPLATES.register_module(_name)(_template)
+for _name, _places in PROTOCOLS.items():
+    EPISODE_TEMPLATES.register_module(_name)(_places)

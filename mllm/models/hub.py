@@ -52,6 +52,15 @@ def part_config(key: str, part: str | Mapping[str, Any]) -> PreTrainedConfig:
     return AutoConfig.for_model(**part)
 
 
+def part_faults(key: str, part: Mapping[str, Any]) -> list[str]:
+    """What is wrong with a part given as a dict, one line each."""
+    try:
+        part_config(key, part)
+    except ValueError as error:
+        return str(error).split('\n')
+    return []
+
+
 def near(name: str, names: Any) -> str:
     """The nearest names if any are near; all of them would be too many."""
     text = nearest(name, names)

@@ -116,7 +116,10 @@ def prepare(cfg: Config, training_args: TrainingArguments) -> tuple[MultimodalTr
         )
     # Not before: a run that cannot start leaves the config of the one whose files are there, and so does evaluation.
     if training_args.do_train or not Path(str(training_args.output_dir), CONFIG_NAME).exists():
-        dump_config(cfg, training_args)
+        try:
+            dump_config(cfg, training_args)
+        except OSError as error:
+            raise ConfigError([f'output_dir {training_args.output_dir}: {error.strerror}; name another one']) from error
     logger.info('\n%s', trainable_table(model))
     trainer = MultimodalTrainer(
         model=model,

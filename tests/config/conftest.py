@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import pytest
 
@@ -38,6 +38,10 @@ class TinyArguments:
     conv_args: dict[str, Any] | None = None
     target_processor: dict[str, Any] | None = None
 
+    def __post_init__(self) -> None:
+        if self.path == 'nowhere':
+            raise ValueError("model_args.path: there is no folder 'nowhere'")
+
 
 class Tiny:
     arguments = TinyArguments
@@ -47,8 +51,19 @@ class Lines:
     def __init__(self, filename: str, image_folder: str | None = None, limit: 'Decimal | None' = None) -> None: ...
 
 
+class Uniform(TypedDict):
+    type: Literal['uniform']
+    low: int
+    high: int
+
+
+class Weighted(Uniform):
+    type: Literal['weighted']  # type: ignore[misc]
+    rate: float
+
+
 class Episodes(Lines):
-    def __init__(self, *, policy: str | Mapping[str, Any], shot: 'int | Mapping[str, Any]', **kwargs: Any) -> None:
+    def __init__(self, *, policy: str | Mapping[str, Any], shot: 'int | Uniform | Weighted', **kwargs: Any) -> None:
         super().__init__(**kwargs)
 
 
@@ -66,7 +81,10 @@ class Part:
     def __init__(self, cfg: Any, portion: float, size: tuple[int, int] | None = None) -> None: ...
 
 
-def two_way(bank: Any, index: int, shot: int, rng: Any, negatives: str | float = 'hard', words: int = 1) -> None: ...
+Names = Literal['invented', 'real'] | Mapping[Literal['invented', 'real'], float]
+
+
+def two_way(bank: Any, index: int, shot: int, rng: Any, negatives: str | float = 'hard', words: int = 1, names: Names = 'real') -> None: ...
 
 
 class Turned:
@@ -91,6 +109,7 @@ def components(monkeypatch: pytest.MonkeyPatch) -> None:
         registry.FORMATTERS: {'Decimals': Decimals},
         registry.METRICS: {'Exact': Exact},
         registry.TEMPLATES: {'plain': object()},
+        registry.EPISODE_TEMPLATES: {'protocol': {}},
     }
     for target, known in entries.items():
         monkeypatch.setattr(target, '_pending', [])

@@ -120,7 +120,8 @@ def test_bases_references_and_variables(write: Callable[..., str], tmp_path: Pat
         "_base_ = ['base/data.py']\n"
         "model_args = dict(type='tiny', path='{{fileBasenameNoExtension}}')\n"
         "data_args = dict(train=dict(type='Mixture', cfgs=[_base_.REC, {{_base_.REC}}]), test={{_base_.REC}})\n"
-        'training_args = dict(seed=7, use_cpu=True, lr_scheduler_kwargs=dict(_delete_=True, power=2))',
+        'training_args = dict(seed=7, use_cpu=True, lr_scheduler_type="polynomial", '
+        'lr_scheduler_kwargs=dict(_delete_=True, power=2))',
     )
     rec = {'type': 'Lines', 'filename': 'data/rec.jsonl', 'image_folder': f'{tmp_path}/base'}
     cfg, args = prepare_args([path])
@@ -192,11 +193,11 @@ def test_a_file_that_is_not_there():
 )
 def test_the_dump_loads_to_the_same_config(write: Callable[..., str], tmp_path: Path, kwargs: dict[str, Any]):
     cfg = load_config(write())
-    cfg.data_args['collator_kwargs'] = kwargs
+    cfg.model_args['target_processor'] = kwargs
     args: Any = SimpleNamespace(process_index=0, output_dir=str(tmp_path / 'out'))
     again = load_config(dump_config(cfg, args))
     assert again.to_dict() == cfg.to_dict()
-    assert again.data_args.to_dict()['collator_kwargs'] == kwargs
+    assert again.model_args.to_dict()['target_processor'] == kwargs
 
 
 def test_the_dump_can_be_run_again(write: Callable[..., str], tmp_path: Path):

@@ -18,7 +18,7 @@ from mllm.registry import nearest
 from mllm.utils.rng import ItemRng
 
 NameKind = Literal['invented', 'real', 'mixed', 'permuted']
-Names = NameKind | Mapping[str, float]
+Names = NameKind | Mapping[NameKind, float]
 Negatives = Literal['hard', 'easy'] | float
 Entry = TypeVar('Entry')
 
@@ -95,7 +95,7 @@ def draw_labels(
     real: list[str], names: Names, word_length: Sequence[int], rng: ItemRng
 ) -> tuple[str, list[str], list[str] | None]:
     """The kind of names drawn, a label per class, and the labels before a permutation (None without one)."""
-    share: dict[str, float] = {names: 1.0} if isinstance(names, str) else dict(names)
+    share: dict[str, float] = {names: 1.0} if isinstance(names, str) else {**names}
     unknown = [name for name in share if name not in get_args(NameKind)]
     if unknown:
         raise ValueError(f'names={names!r}: there is no {unknown[0]!r}{nearest(unknown[0], get_args(NameKind))}')

@@ -4,11 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Literal, TypedDict
 
 from mllm.utils.rng import ItemRng
 
-Shot = int | Mapping[str, Any]
+
+class UniformShot(TypedDict):
+    type: Literal['uniform']
+    low: int
+    high: int
+
+
+class WeightedShot(TypedDict):
+    type: Literal['weighted']
+    low: int
+    high: int
+    rate: float
+
+
+Shot = int | UniformShot | WeightedShot
 
 SHOT_KEYS = {'uniform': {'low', 'high'}, 'weighted': {'low', 'high', 'rate'}}
 

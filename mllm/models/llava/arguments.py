@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
+from mllm.models.hub import part_faults
 from mllm.registry import nearest
 
 TOWER, PROJECTOR, DECODER = 'model.vision_tower', 'model.multi_modal_projector', 'model.language_model'
 PROJECTOR_ARGS = {'linear': (), 'mlp2x_gelu': (), 'pool': ('num_tokens', 'dim')}
+
+
+class ConvArgs(TypedDict, total=False):
+    conv_template: str
+    episode_template: str
+    transforms: dict[str, Any] | None
+
+
+class TargetProcessor(TypedDict):
+    boxes: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -63,10 +74,8 @@ class LlavaArguments:
     feature_cache: str | None = None
     attn_implementation: str | None = None
     dtype: Literal['float32', 'bfloat16', 'float16'] = 'float32'
-    target_processor: Mapping[str, Any] = field(
-        default_factory=lambda: {'boxes': {'type': 'PlainBoxFormatter'}},
-    )
-    conv_args: Mapping[str, Any] = field(default_factory=lambda: {'transforms': {'type': 'Expand2square'}})
+    target_processor: TargetProcessor = field(default_factory=lambda: {'boxes': {'type': 'PlainBoxFormatter'}})
+    conv_args: ConvArgs = field(default_factory=lambda: {'transforms': {'type': 'Expand2square'}})
 
     def __post_init__(self) -> None:
         faults = [
@@ -85,6 +94,12 @@ class LlavaArguments:
                 for name in self.projector_args
                 if name not in known
             ]
+        faults += [
+            fault
+            for name in ('llm', 'vision_tower')
+            if isinstance(part := getattr(self, name), Mapping)
+            for fault in part_faults(name, part)
+        ]
         if self.tune_mm_mlp_adapter and self.freeze_mm_mlp_adapter:
             faults.append('model_args: tune_mm_mlp_adapter and freeze_mm_mlp_adapter exclude each other')
         if faults:
