@@ -180,6 +180,10 @@ def parse_words(key: str, text: str) -> Any:
     bracketed = text[:1] + text[-1:] in ('[]', '()')
     if not bracketed and (',' not in text or ' ' in text):
         return text
+    if bracketed and not set(text[1:-1]) & set('[](){}'):
+        # mmengine would take the blanks out of the words.
+        words = [word.strip() for word in text[1:-1].split(',')]
+        return [parse_option(f'{key}={word}')[1] for word in words if word]
     namespace = argparse.Namespace()
     try:
         DictAction(['--cfg-options'], 'options', nargs='+')(argparse.ArgumentParser(), namespace, [f'{key}={text}'])
