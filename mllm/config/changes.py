@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-RUN = ('model_args', 'data_args.train', 'data_args.augment', 'data_args.on_bad_sample')
+RUN = ('model_args', 'data_args.train', 'data_args.augment')
 """With another value here it is another run."""
 FREE = ('model_args.feature_cache', 'model_args.attn_implementation')
 """These change how fast it is."""
