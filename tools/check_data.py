@@ -2,7 +2,7 @@
 
 python tools/check_data.py CONFIG [--split train heldout_1 ...] [--workers N] [--json FILE] [--cfg-options a.b=c ...]
 
-Exit status: 0, 1 with faults of the data, 2 where the config is wrong, 130 if interrupted.
+Exit status: 0, 1 with faults of the data, 2 where the config or an argument is wrong, 130 if interrupted.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -31,18 +32,14 @@ from mllm.models.builder import load_preprocessor
 from mllm.utils.files import write_text_atomically
 from mllm.utils.log import console, progress_bar
 
+TOKENS = 'tokens: min,\nmedian, 95 %, max'
 COLUMNS = (
-    *(
-        'samples',
-        'images',
-        'pixels',
-        'most\nshots',
-        'images\na sample',
-        'tokens: min,\nmedian, 95 %, max',
-        'limit',
-    ),
-    *('truncated', 'clipped', 'failed', 'faults'),
+    ('samples', 'images', 'pixels', 'most\nshots', 'images\na sample'),
+    (TOKENS, 'limit', 'truncated', 'clipped', 'failed', 'faults'),
 )
+"""Headings, in the two parts in which a narrow terminal shows them."""
+MEASURED_WIDTH = 1000
+"""Wider than any table: by itself an output measures nothing wider than it is."""
 NAMES = 3
 """So many datasets are named behind a fault."""
 INTERRUPTED = 130
@@ -59,11 +56,26 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def open_check(args: argparse.Namespace) -> DataCheck:
-    """ConfigError, ValueError or FileNotFoundError where the config is wrong."""
+    """ConfigError, ValueError or FileNotFoundError where the config or an argument is wrong."""
+    if args.workers < 0:
+        raise ValueError(f'--workers {args.workers}: expected 0 (reads in this process) or more')
     cfg = load_config(args.config, args.cfg_options)
     wanted = select_entries(cfg.data_args, args.split)
+    if args.json is not None:
+        check_place(args.json)
     seed = (cfg.get('training_args') or {}).get('seed', 42)
     return DataCheck(wanted, cfg.data_args, load_preprocessor(cfg.model_args), seed)
+
+
+def check_place(path: Path) -> None:
+    """ValueError unless a file can be written there: asked before a check that may take hours."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        reason = 'it is a folder' if path.is_dir() else '' if os.access(path.parent, os.W_OK) else 'Permission denied'
+    except OSError as error:
+        reason = error.strerror
+    if reason:
+        raise ValueError(f'--json {path}: cannot be written ({reason}); name a file in a folder of your own')
 
 
 def run(check: DataCheck, workers: int) -> bool:
@@ -78,20 +90,31 @@ def run(check: DataCheck, workers: int) -> bool:
     return True
 
 
-def summary_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+def summary_tables(rows: Sequence[Mapping[str, Any]], output: Console) -> list[Table]:
+    """One row per dataset; in two tables where one is wider than the output."""
+    whole = summary_table(rows, [*COLUMNS[0], *COLUMNS[1]])
+    needed = output.measure(whole, options=output.options.update(width=MEASURED_WIDTH)).maximum
+    if needed <= output.width:
+        return [whole]
+    return [summary_table(rows, names) for names in COLUMNS]
+
+
+def summary_table(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Table:
     table = Table(title='Datasets', title_justify='left')
-    table.add_column('dataset', no_wrap=True)
-    for name in COLUMNS:
-        table.add_column(name, justify='right', no_wrap=True)
+    table.add_column('dataset', overflow='fold')
+    for name in names:
+        table.add_column(name, justify='right', overflow='fold')
     for row in rows:
-        table.add_row(Text(row['dataset']), *cells(row), style='red' if row['faults'] else '')
+        shown = cells(row)
+        table.add_row(Text(row['dataset']), *(shown[name] for name in names), style='red' if row['faults'] else '')
     return table
 
 
-def cells(row: Mapping[str, Any]) -> list[str]:
+def cells(row: Mapping[str, Any]) -> dict[str, str]:
+    """The texts of a dataset's row by heading."""
     tokens = row['tokens']
     dropped = f'\n-{row["dropped_supports"]} supports' if row['truncated_samples'] else ''
-    return [
+    texts = [
         str(row['samples']),
         str(row['images']),
         f'{span(row["width"])} x {span(row["height"])}' if row['width'] else '-',
@@ -102,6 +125,7 @@ def cells(row: Mapping[str, Any]) -> list[str]:
         f'{row["truncated_samples"]}{dropped}',
         *(str(row[name]) for name in ('clipped_boxes', 'failed_samples', 'faults')),
     ]
+    return dict(zip([*COLUMNS[0], *COLUMNS[1]], texts, strict=True))
 
 
 def span(values: Sequence[int] | None) -> str:
@@ -118,6 +142,14 @@ def fault_line(fault: FaultGroup) -> Text:
     return line.append(f' [{", ".join(names)}{f" and {more} more" if more > 0 else ""}]', 'bright_black')
 
 
+def truncation(rows: Sequence[Mapping[str, Any]]) -> str:
+    """What is no fault, but hardly ever meant: samples that reach the model with fewer supports than were drawn."""
+    truncated, samples = (sum(row[key] for row in rows) for key in ('truncated_samples', 'samples'))
+    if not truncated:
+        return ''
+    return f'; {truncated} of {samples} samples lost supports: raise model_args.model_max_length or lower shot'
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     try:
@@ -125,17 +157,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ConfigError, ValueError, FileNotFoundError) as error:
         sys.stderr.write(f'{error}\n')
         return 2
+    except KeyboardInterrupt:
+        return INTERRUPTED
     started = time.perf_counter()
     complete = run(check, args.workers)
     rows, faults = check.report()
     seconds = time.perf_counter() - started
-    console().print(summary_table(rows))
+    for table in summary_tables(rows, console()):
+        console().print(table)
     groups = faults.groups()
     for fault in groups:
         console().print(fault_line(fault), soft_wrap=True)
     images, total = len(check.files.numbers), len(check) - len(check.files.numbers)
     read = f'{images} image files and {total} samples in {seconds:.1f} s' if complete else 'interrupted; so far'
-    console().print(f'{read}: {len(groups) or "no"} fault{"s" * (len(groups) != 1)}')
+    console().print(f'{read}: {len(groups) or "no"} fault{"s" * (len(groups) != 1)}{truncation(rows)}', soft_wrap=True)
     if args.json is not None:
         report = {'config': args.config, 'complete': complete, 'datasets': rows, 'faults': list(map(asdict, faults))}
         write_text_atomically(args.json, json.dumps(report, indent=2, ensure_ascii=False) + '\n')

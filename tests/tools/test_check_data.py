@@ -1,5 +1,6 @@
 """tools/check_data.py: a table, all faults, exit status."""
 
+import io
 import json
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from types import ModuleType
 
 import pytest
 from PIL import Image
+from rich.console import Console
 
 from mllm.dataset.single_image_dataset.base import MInstrDataset
 from mllm.registry import DATASETS
@@ -121,6 +123,9 @@ def test_some_splits_only(tool: ModuleType, broken: str, capsys: pytest.CaptureF
         (['--cfg-options', 'data_args.train.shto=3'], "has no argument 'shto'"),
         (['--split', 'tow'], '--split tow: this config has train, validation, test, two'),
         (['--cfg-options', 'model_args.tokenizer=/no/such/folder'], '/no/such/folder'),
+        (['--workers', '-1'], '--workers -1: expected 0'),
+        (['--json', '.'], '--json .: cannot be written (it is a folder)'),
+        (['--json', f'{__file__}/check.json'], 'check.json: cannot be written (File exists)'),
     ],
 )
 def test_a_wrong_config_is_status_2(
@@ -134,6 +139,48 @@ def test_a_wrong_config_is_status_2(
     out, err = capsys.readouterr()
     assert message in err
     assert out == ''
+
+
+def test_supports_that_do_not_fit_are_told_of_though_they_are_no_fault(
+    tool: ModuleType, write_config: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+):
+    split = ['--split', 'test', 'two', '--workers', '0']
+    assert tool.main([str(write_config()), *split, '--cfg-options', 'model_args.model_max_length=45']) == 0
+    out = capsys.readouterr().out
+    assert 'no faults; 6 of 12 samples lost supports: raise model_args.model_max_length or lower shot' in out
+    assert tool.main([str(write_config()), *split]) == 0
+    assert 'lost' not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(('width', 'tables'), [(160, 1), (80, 2), (60, 2)])
+def test_a_narrow_terminal_loses_nothing_of_the_table(tool: ModuleType, width: int, tables: int):
+    row = {
+        **{'dataset': 'heldout_real_name_4', 'samples': 1234567, 'images': 7654321, 'most_shots': 1279, 'limit': 2048},
+        **{'width': [60, 5000], 'height': [48, 4000], 'images_per_sample': [5, 17], 'failed_samples': 31},
+        **{'tokens': {'min': 1201, 'median': 1502, 'p95': 1803, 'max': 2044}, 'faults': 29},
+        **{'truncated_samples': 8901, 'dropped_supports': 23456, 'clipped_boxes': 777},
+    }
+    output = Console(width=width, file=io.StringIO())
+    made = tool.summary_tables([row], output)
+    assert len(made) == tables
+    for table in made:
+        output.print(table)
+    text = output.file.getvalue()  # type: ignore[attr-defined]
+    assert '…' not in text
+    assert max(map(len, text.splitlines())) <= width
+    for value in ('1234567', '7654321', '1279', '2048', '60-5000', '1201', '2044', '8901', '-23456', '777', '31', '29'):
+        assert value in text
+
+
+def test_an_interruption_while_data_are_opened(
+    tool: ModuleType, broken: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    def interrupted(*_: object):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tool, 'DataCheck', interrupted)
+    assert tool.main([broken]) == 130
+    assert capsys.readouterr().out == ''
 
 
 def test_a_check_that_is_interrupted_shows_what_it_has(
