@@ -38,6 +38,7 @@ from mllm.engine.loss import step_counts, supervised_loss
 from mllm.engine.sampler import EpochSampler
 from mllm.engine.saving import SavingTrainer
 from mllm.types import Batch, Preprocessor
+from mllm.utils.faults import FaultsError
 from mllm.utils.loading import Caught, raise_caught
 from mllm.utils.log import get_logger
 
@@ -248,7 +249,12 @@ class MultimodalTrainer(SavingTrainer):
         """Evaluate `validation`; this is what `eval_strategy` calls."""
         if self.validation is None or eval_dataset is not None:
             raise ValueError('evaluate() takes the validation data given at the start; for others use evaluate_named')
-        return self.evaluate_named(self.validation)
+        metrics = self.evaluate_named(self.validation)
+        wanted = self.args.metric_for_best_model
+        if wanted and f'eval_{wanted.removeprefix("eval_")}' not in metrics:
+            names = ', '.join(key.removeprefix('eval_') for key in metrics)
+            raise FaultsError([f'training_args.metric_for_best_model: no {wanted!r} in evaluation; there are: {names}'])
+        return metrics
 
     def evaluate_named(self, evaluation: NamedEvaluation) -> dict[str, Any]:
         """Run one evaluation, log its numbers and tell the callbacks."""

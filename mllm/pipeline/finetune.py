@@ -31,7 +31,7 @@ from mllm.evaluation.report.table import results_table
 from mllm.models.builder import load_model, load_preprocessor
 from mllm.models.freeze import is_frozen, trainable_table
 from mllm.registry import METRICS
-from mllm.utils.faults import BadSampleError, lines_of
+from mllm.utils.faults import BadSampleError, FaultsError, lines_of
 from mllm.utils.log import console, get_logger, setup_logging
 
 if TYPE_CHECKING:
@@ -175,6 +175,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Every rank finds the same faults.
         if int(os.environ.get('RANK', '0')) == 0:
             sys.stderr.write(f'{error}\n')
+        return 2
+    except FaultsError as error:
+        sys.stderr.write(f'{error}\n')
         return 2
     except BadSampleError as error:
         sys.stderr.write(f"{error}\nmend the data, or leave such samples out with data_args.on_bad_sample='skip'\n")

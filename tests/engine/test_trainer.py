@@ -10,6 +10,7 @@ from transformers import TrainerCallback
 from mllm.engine.loss import supervised_loss
 from mllm.engine.trainer import MultimodalTrainer
 from mllm.types import Sample
+from mllm.utils.faults import FaultsError
 
 
 def make_trainer(folder, preprocessor, tiny, **changes):
@@ -83,6 +84,25 @@ def test_accumulation_normalises_by_the_tokens_of_the_whole_step(tmp_path, prepr
     for name, gradient in expected.items():
         torch.testing.assert_close(gradients[name], gradient, rtol=1e-5, atol=1e-6, msg=name)
     assert trainer.state.log_history[0]['loss'] == pytest.approx(loss.item(), abs=1e-6)
+
+
+def test_a_number_that_evaluation_does_not_give_cannot_choose_the_best(tmp_path, preprocessor, tiny):
+    validation = SimpleNamespace(prefix='eval', dataset=tiny.dataset(2))
+    trainer = make_trainer(
+        tmp_path,
+        preprocessor,
+        tiny,
+        validation=validation,
+        evaluator=lambda model, evaluation: {'eval_loss': 1.0, 'eval_accuracy': 0.5},
+        metric_for_best_model='acuracy',
+        eval_strategy='steps',
+        eval_steps=1,
+        max_steps=2,
+    )
+    with pytest.raises(
+        FaultsError, match="metric_for_best_model: no 'acuracy' in evaluation; there are: loss, accuracy"
+    ):
+        trainer.fit()
 
 
 def test_evaluation_during_training_chooses_the_best_checkpoint(tmp_path, preprocessor, tiny):
