@@ -15,7 +15,7 @@ from transformers import Seq2SeqTrainer
 from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from mllm.engine.checkpoint import UNFINISHED, check_undamaged, move_model, publish, remove_oldest
+from mllm.engine.checkpoint import UNFINISHED, check_undamaged, checkpoints, move_model, publish, remove_oldest
 from mllm.utils.files import replacing
 from mllm.utils.weights import load_weights, save_weights
 
@@ -51,12 +51,22 @@ class SavingTrainer(Seq2SeqTrainer):
             # Stock wrote it before the best checkpoint had its name.
             self.state.save_to_json(str(part / TRAINER_STATE_NAME))
             publish(part, final)
-            named = (self.state.best_model_checkpoint, self.args.resume_from_checkpoint)
-            keep = [final, *(Path(path) for path in named if path)]
-            remove_oldest(str(final.parent), self.args.save_total_limit, keep)
+            self.remove_excess(final)
         self.accelerator.wait_for_everyone()
         if self.args.push_to_hub:
             self._push_from_checkpoint(str(final))
+
+    def remove_excess(self, last: Path) -> None:
+        """Remove the oldest checkpoints beyond `save_total_limit`, but not `last`, the best or one asked for."""
+        named = (self.state.best_model_checkpoint, self.args.resume_from_checkpoint)
+        keep = [last, *(Path(path) for path in named if path)]
+        remove_oldest(str(last.parent), self.args.save_total_limit, keep)
+
+    def remove_left_over(self) -> None:
+        """A run that was cut off between its last checkpoint and the removal of an older one removes it at its end."""
+        last = Path(str(self.args.output_dir), f'{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}')
+        if self.args.should_save and last in checkpoints(str(self.args.output_dir)):
+            self.remove_excess(last)
 
     def note_best(self, current: Path) -> None:
         """Set the folder of the best checkpoint, which may be the one being written, by its final name."""

@@ -130,6 +130,7 @@ class MultimodalTrainer(SavingTrainer):
             if not (checkpoint and self.load_finished(checkpoint)):
                 self.train(resume_from_checkpoint=resume_from)
             self.save_model()
+            self.remove_left_over()
         finally:
             self.keep_history()
         self.accelerator.wait_for_everyone()

@@ -1,12 +1,13 @@
 """What a run leaves in its output folder, and in what order it comes and goes."""
 
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from mllm.engine.checkpoint import UNFINISHED, checkpoints, is_unfinished
+from mllm.engine.checkpoint import UNFINISHED, checkpoints, is_unfinished, remove_oldest, resume_point
 from mllm.engine.trainer import MultimodalTrainer
 from mllm.utils.manifest import MANIFEST, damage
 from mllm.utils.weights import read_weights
@@ -83,6 +84,27 @@ def test_a_damaged_best_checkpoint_stops_the_run(tmp_path, preprocessor, tiny):
     again = make_trainer(tmp_path, preprocessor, tiny, **BEST)
     with pytest.raises(ValueError, match=r'model\.safetensors has changed'):
         again.fit(resume_from=str(tmp_path / 'checkpoint-6'))
+
+
+@pytest.mark.parametrize(('changes', 'kept'), [({}, 6), (BEST, 4)])
+def test_a_run_cut_off_before_an_old_checkpoint_went_removes_it(tmp_path, preprocessor, tiny, monkeypatch, changes, kept):
+    class Killed(BaseException):
+        pass
+
+    def killed(folder, limit, keep):
+        if Path(folder, 'checkpoint-6').is_dir():
+            raise Killed
+        remove_oldest(folder, limit, keep)
+
+    monkeypatch.setattr('mllm.engine.saving.remove_oldest', killed)
+    with pytest.raises(Killed):
+        make_trainer(tmp_path, preprocessor, tiny, save_total_limit=1, **changes).fit()
+    assert left(tmp_path) == ['checkpoint-4', 'checkpoint-6']
+    monkeypatch.undo()
+    shutil.copytree(tmp_path / 'checkpoint-4', tmp_path / 'checkpoint-2')
+    again = make_trainer(tmp_path, preprocessor, tiny, save_total_limit=1, **changes)
+    again.fit(resume_from=resume_point(str(tmp_path)))
+    assert left(tmp_path) == (['checkpoint-6'] if kept == 6 else ['checkpoint-4', 'checkpoint-6'])
 
 
 def test_a_checkpoint_named_to_go_on_from_is_not_removed(tmp_path, preprocessor, tiny):
