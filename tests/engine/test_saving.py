@@ -87,7 +87,7 @@ def test_a_damaged_best_checkpoint_stops_the_run(tmp_path, preprocessor, tiny):
 
 
 @pytest.mark.parametrize(('changes', 'kept'), [({}, 6), (BEST, 4)])
-def test_a_run_cut_off_before_an_old_checkpoint_went_removes_it(tmp_path, preprocessor, tiny, monkeypatch, changes, kept):
+def test_an_old_checkpoint_that_a_kill_left_goes(tmp_path, preprocessor, tiny, monkeypatch, changes, kept):
     class Killed(BaseException):
         pass
 
