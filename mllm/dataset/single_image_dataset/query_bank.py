@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mllm.dataset.single_image_dataset.class_bank import Bank, ClassBank, path_list, plain_path
+from mllm.dataset.single_image_dataset.class_bank import Bank, ClassBank, name_fault, path_list, plain_path
 from mllm.dataset.single_image_dataset.isekai_folder import read_folder
 from mllm.metric.text import normalise_answer
 from mllm.utils.json_rows import open_rows
@@ -72,7 +72,12 @@ class IsekaiBank(QueryBank):
         """One row; its faults are added to `faults`."""
         query, label = plain_path(str(row['image_name'])), str(row['label_name'])
         labels = (str(row['positive_promt']), str(row['negative_promt']))
-        if label not in labels:
+        wrong = [f'{self.where(index)}: {key} {fault}' for key in self.keys[3:] if (fault := name_fault(row[key]))]
+        if not isinstance(row['image_name'], str):
+            wrong.append(f'{self.where(index)}: image_name is {row["image_name"]!r}; expected the path of an image')
+        if wrong:
+            faults += wrong
+        elif label not in labels:
             faults.append(f'{self.where(index)}: label_name {label!r} is neither of the labels {labels}')
         elif normalise_answer(labels[0]) == normalise_answer(labels[1]):
             faults.append(
