@@ -252,7 +252,8 @@ def test_shots_are_drawn_per_item_and_epoch(make):
     'wrong',
     [0, True, 2.5, 'four', {'type': 'unifrom', 'low': 1, 'high': 2}, {'type': 'uniform', 'low': 2, 'high': 1},
      {'type': 'uniform', 'low': 1, 'hihg': 2}, {'type': 'weighted', 'low': 1, 'high': 2},
-     {'type': 'uniform', 'low': '1', 'high': 2}],
+     {'type': 'uniform', 'low': '1', 'high': 2},
+     {'type': 'uniform', 'low': 1.5, 'high': 2.5}],
 )  # fmt: skip
 def test_wrong_shots(wrong):
     with pytest.raises(ValueError, match='shot='):
