@@ -13,7 +13,7 @@ import posixpath
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from mllm.dataset.source import DataError, ImageFile
@@ -39,11 +39,18 @@ class ImageClass:
     supports: tuple[str, ...]
     queries: tuple[str, ...]
     neighbours: tuple[int, ...] = ()
+    shares_name: bool = False
+    """Whether another class of the bank has the same name (ImageNet has two cranes)."""
 
     @property
     def label(self) -> str:
         """The real name as it stands in answers: lower case."""
         return self.name.lower()
+
+    @property
+    def title(self) -> str:
+        """The name in tables, where classes of one name are different rows."""
+        return f'{self.name} ({self.class_id})' if self.shares_name else self.name
 
 
 class Bank(ABC):
@@ -158,8 +165,10 @@ class ClassBank(Bank):
             first = positions.setdefault(str(row['class_id']), index)
             if first != index:
                 faults.append(f'{self.where(index)}: class_id {row["class_id"]!r} stands in {self.where(first)} too')
-        self.classes = [self.read_class(index, row, positions, faults) for index, row in enumerate(rows)]
+        classes = [self.read_class(index, row, positions, faults) for index, row in enumerate(rows)]
         self.stop_on(faults)
+        count = Counter(item.name for item in classes)
+        self.classes = [replace(item, shares_name=count[item.name] > 1) for item in classes]
         self.labels = [item.label for item in self.classes]
         self.names = [normalise_answer(label) for label in self.labels]
         """Labels as answers are compared: no two classes of an episode may share one."""

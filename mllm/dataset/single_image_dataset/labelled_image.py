@@ -71,7 +71,7 @@ class LabelledImageDataset(ItemSource):
                 'label': label,
                 'labels': labels,
                 'candidates': answers,
-                'class': self.bank[number].name,
+                'class': self.bank[number].title,
                 'image_path': path,
             },
         }

@@ -23,11 +23,15 @@ from mllm.utils.json_rows import open_rows
 
 @dataclass(frozen=True)
 class QueryRow:
-    """A query image with its label, the labels of the episode, and for each of them the supports without the query."""
+    """A query image with its label, the labels of the episode, and for each of them the supports without the query.
+
+    `classes` is what tables call the class of each label.
+    """
 
     query: str
     label: str
     labels: tuple[str, ...]
+    classes: tuple[str, ...]
     supports: tuple[tuple[str, ...], ...]
 
 
@@ -91,7 +95,7 @@ class IsekaiBank(QueryBank):
             except ValueError as error:
                 faults.append(f'{self.where(index)}: {error}')
                 supports.append(())
-        return QueryRow(query, label, labels, tuple(supports))
+        return QueryRow(query, label, labels, labels, tuple(supports))
 
     def most_shots(self) -> list[int]:
         return [min(map(len, row.supports)) for row in self.rows]
@@ -166,7 +170,8 @@ class GroupBank(QueryBank):
         position, query = self.questions[index]
         classes = [self.stock[other] for other in self.group(position)]
         supports = tuple(tuple(path for path in item.supports if path != query) for item in classes)
-        return QueryRow(query, classes[0].label, tuple(item.label for item in classes), supports)
+        labels, titles = tuple(item.label for item in classes), tuple(item.title for item in classes)
+        return QueryRow(query, labels[0], labels, titles, supports)
 
     def where(self, index: int) -> str:
         """'file:line' of the query's class."""

@@ -86,6 +86,11 @@ def test_values_that_cannot_be_used_are_told(world, tmp_path, change, told):
     assert told in fault
 
 
+def test_classes_of_one_name_have_titles_of_their_own(world):
+    titles = [item.title for item in ClassBank(world.filename).classes]
+    assert titles == ['Red Fox', 'grey wolf', 'ice cream', 'St. Bernard', 'crane (c4)', 'crane (c5)', 'tea pot']
+
+
 def test_lines_that_do_not_parse_and_lack_keys(world, tmp_path):
     path = tmp_path / 'broken.jsonl'
     lines = [json.dumps(world.row(0)), '{"class_id": ', '{"classid": "3", "class_name": "x", "samples": ["a"]}']
