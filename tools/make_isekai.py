@@ -3,8 +3,7 @@
 python tools/make_isekai.py FOLDER --out DIR [--seed 0] [--val 0.1] [--test 0.2]
 
 Writes train_pairs.jsonl, val_pairs.jsonl, test_pairs.jsonl (disjoint concepts, ImageNet-900 pair format) and
-isekai.jsonl (ISEKAI format: the test concepts in pairs, which ask about as many pictures of one as of the other; of an
-odd number one concept is left out). Pictures stay where they are:
+isekai.jsonl (ISEKAI format: the test concepts in pairs, each picture asked about once). Pictures stay where they are:
 image_folder is FOLDER. A concept's neighbours are those of the same split with the most similar colours.
 """
 
@@ -13,6 +12,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -129,18 +130,29 @@ def pair_rows(members: list[Concept], rng: np.random.Generator) -> list[dict[str
     return rows
 
 
-def isekai_rows(members: list[Concept], rng: np.random.Generator) -> list[dict[str, Any]]:
-    """Rows two by two with equal supports, one query of each concept of a pair; pairs are neighbours by colour."""
-    rows = []
+def isekai_pairs(members: list[Concept]) -> Iterator[tuple[Concept, Concept, list[Concept]]]:
+    """Pairs of neighbours by colour, and whose pictures they ask about: each concept's in one pair."""
     waiting = list(members)
-    while len(waiting) >= 2:
+    while waiting:
         positive = waiting.pop(0)
-        negative = min(waiting, key=lambda other: float(np.abs(other.histogram - positive.histogram).sum()))
-        waiting.remove(negative)
-        for turn in range(min(len(positive.images), len(negative.images))):
-            queries = [concept.images[turn] for concept in (positive, negative)]
+        others = waiting or [other for other in members if other is not positive]
+        negative = min(others, key=lambda other: float(np.abs(other.histogram - positive.histogram).sum()))
+        if waiting:
+            waiting.remove(negative)
+            yield positive, negative, [positive, negative]
+        else:  # the last of an odd number
+            yield positive, negative, [positive]
+
+
+def isekai_rows(members: list[Concept], rng: np.random.Generator) -> list[dict[str, Any]]:
+    """A row for each picture; the queries of a pair's concepts come in turn, with equal supports."""
+    rows = []
+    for positive, negative, asked in isekai_pairs(members):
+        for turn in range(max(len(concept.images) for concept in asked)):
+            queries = [(concept, concept.images[turn]) for concept in asked if turn < len(concept.images)]
+            shown = [path for _, path in queries]
             lists = [
-                [str(path) for path in rng.permutation([image for image in concept.images if image not in queries])]
+                [str(path) for path in rng.permutation([image for image in concept.images if image not in shown])]
                 for concept in (positive, negative)
             ]
             rows += [
@@ -152,9 +164,21 @@ def isekai_rows(members: list[Concept], rng: np.random.Generator) -> list[dict[s
                     'negative_promt': negative.name,
                     'label_name': concept.name,
                 }
-                for query, concept in zip(queries, (positive, negative), strict=True)
+                for concept, query in queries
             ]
     return rows
+
+
+def left_out(folder: Path) -> str:
+    """How many files of concepts are no pictures by their endings; empty if there are none."""
+    endings = Counter(
+        path.suffix.lower() or path.name
+        for sub in folder.iterdir()
+        if is_concept(sub)
+        for path in sub.rglob('*')
+        if path.is_file() and path.suffix.lower() not in ENDINGS and '/.' not in path.relative_to(folder).as_posix()
+    )
+    return ', '.join(f'{count} {ending}' for ending, count in sorted(endings.items()))
 
 
 def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
@@ -184,6 +208,8 @@ def main() -> int:
     images = sum(len(concept.images) for concept in concepts)
     counts = ', '.join(f'{len(splits[name])} {name}' for name in ('train', 'val', 'test'))
     print(f'{len(concepts)} concepts ({counts}), {images} pictures, {len(questions)} questions in isekai.jsonl')
+    if others := left_out(args.folder):
+        print(f'Left out, because their endings are not those of pictures: {others}')
     print('In a config:')
     for kind, name in (('LinkContextDataset', 'train_pairs'), ('ISEKAIEval2Way', 'isekai')):
         print(f"    dict(type='{kind}', filename='{args.out}/{name}.jsonl', image_folder='{args.folder}', shot=1, ...)")

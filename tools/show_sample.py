@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +16,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from rich.console import Console
 from rich.text import Text
 
-from mllm.config.check import ConfigError
 from mllm.config.config import load_config
 from mllm.dataset.builder import checked_sources, make_dataset, select_entries
+from mllm.dataset.item_contract import check_item
 from mllm.dataset.single_image_conversation import SingleImageConvDataset
 from mllm.evaluation.report.episode_picture import EpisodeRow, Picture, draw_episodes
 from mllm.models.builder import load_preprocessor
 from mllm.types import BOXES_PLACEHOLDER, IGNORE_INDEX, POINTS_PLACEHOLDER, Episode, Preprocessor, RawItem, Sample
-from mllm.utils.rng import ItemRng
 
 SUPERVISED, GIVEN, IMAGE = 'bold green', 'dim', 'cyan'
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or '').splitlines()[0])
     parser.add_argument('config')
     parser.add_argument('--split', default='train', help="'train', 'validation', 'test' or the name of a multitest set")
@@ -36,7 +36,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--seed', type=int, help="the run's seed, if not the config's (training split only)")
     parser.add_argument('--picture', default='exp/sample.png', help='where the picture goes')
     parser.add_argument('--cfg-options', nargs='+', action='append', default=[], metavar='KEY=VALUE')
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
 def find_dataset(cfg: Any, preprocessor: Preprocessor, split: str, seed: int) -> SingleImageConvDataset:
@@ -122,26 +122,24 @@ def check_picture(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
 
 
-def main() -> int:
-    args = parse_args()
-    console = Console(highlight=False)
-    try:
-        cfg = load_config(args.config, [option for group in args.cfg_options for option in group])
-        preprocessor = load_preprocessor(cfg.model_args)
-        seed = (cfg.get('training_args') or {}).get('seed', 42) if args.seed is None else args.seed
-        dataset = find_dataset(cfg, preprocessor, args.split, seed)
-        if not 0 <= args.index < len(dataset):
-            raise ValueError(f'--index {args.index}: {args.split} has {len(dataset)} samples, numbered from 0')
-        # Not dataset[...]: where bad samples are skipped, it would show another one.
-        sample = dataset.encode(args.epoch, args.index)
-        episode = dataset.source.episode(args.index, ItemRng(dataset.seed, args.epoch, args.index))
-        check_picture(Path(args.picture))
-    except (ConfigError, ValueError, OSError) as error:
-        sys.stderr.write(f'{error}\n')
-        return 2
+def show(args: argparse.Namespace, console: Console) -> None:
+    """All of one sample; of one that cannot be encoded, its items. ValueError or OSError for what the user can mend."""
+    check_picture(Path(args.picture))
+    cfg = load_config(args.config, [option for group in args.cfg_options for option in group])
+    preprocessor = load_preprocessor(cfg.model_args)
+    seed = (cfg.get('training_args') or {}).get('seed', 42) if args.seed is None else args.seed
+    dataset = find_dataset(cfg, preprocessor, args.split, seed)
+    if not 0 <= args.index < len(dataset):
+        raise ValueError(f'--index {args.index}: {args.split} has {len(dataset)} samples, numbered from 0')
+    episode = dataset.draw(args.epoch, args.index)
+    with dataset.placing_faults(args.index):
+        for item in episode.items:
+            check_item(item)
     console.rule(f'{args.split} sample {args.index}')
     console.print(Text(str(dataset.source.describe(args.index))))
     show_items(console, episode)
+    # Not dataset[...]: where bad samples are skipped, it would show another one.
+    sample = dataset.encode(args.epoch, args.index)
     learnt = 'learnt' if console.is_terminal else '{learnt}'
     console.rule(f'tokens as the model reads them: [bold green]{learnt}[/], [dim]given[/], [cyan]image[/]')
     show_tokens(console, sample, preprocessor)
@@ -149,6 +147,15 @@ def main() -> int:
         console.print(Text(f'target: {sample.target}'))
     draw_episodes([episode_row(episode, f'{args.split} {args.index}')], args.picture)
     console.print(f'picture: {args.picture}')
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parse_args(argv)
+    try:
+        show(args, Console(highlight=False))
+    except (ValueError, OSError) as error:
+        sys.stderr.write(f'{error}\n')
+        return 2
     return 0
 
 

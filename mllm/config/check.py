@@ -30,6 +30,7 @@ from mllm.registry import (
     Registry,
     nearest,
 )
+from mllm.utils.faults import FaultsError
 
 MANY = 20
 """From so many names on, a message shows only those that are near."""
@@ -71,13 +72,13 @@ MULTITEST_HINTS: dict[str, Any] = {'cfg': dict, 'compute_metric': dict | None}
 SECTIONS = ('model_args', 'data_args', 'training_args', 'custom_imports')
 
 
-class ConfigError(ValueError):
+class ConfigError(FaultsError):
     """Faults of a config or command line, one line each. Entry scripts print it and exit with status 2."""
 
     def __init__(self, faults: Sequence[str], source: str = '') -> None:
-        self.faults = list(faults)
+        super().__init__(faults)
         count = f'{len(self.faults)} faults' if len(self.faults) > 1 else '1 fault'
-        super().__init__('\n  '.join([f'{source or "command line"}: {count}', *self.faults]))
+        self.args = ('\n  '.join([f'{source or "command line"}: {count}', *self.lines]),)
 
 
 def check_config(cfg: Config | Mapping[str, Any]) -> list[str]:

@@ -75,7 +75,7 @@ def prepare_args(argv: Sequence[str] | None = None) -> tuple[Config, TrainingArg
     try:
         arguments = TrainingArguments(**plain(training_args))
     except (ValueError, TypeError) as error:
-        raise ConfigError([f'training_args: {error}'], line.config) from error
+        raise ConfigError([f'training_args: {" ".join(str(error).split())}'], line.config) from error
     if arguments.process_index == 0:
         run.warn()
     return cfg, arguments

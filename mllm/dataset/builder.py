@@ -68,25 +68,28 @@ def prepare_data(
 ) -> dict[str, SingleImageConvDataset]:
     """The datasets of some parts of `data_args` by prefix.
 
-    FaultsError with one line per fault that is known by now: missing files, classes too small, wrong values, and a
-    first sample that cannot be made.
+    FaultsError with one line per fault that is known by now: missing files, classes too small, wrong values, and
+    samples that cannot be made, of which one is tried of every dataset that others are made of.
     """
-    sources = checked_sources(entries(data_args, parts))
+    wanted = list(entries(data_args, parts))
+    sources = checked_sources(wanted)
     datasets = {
         prefix: make_dataset(prefix, source, data_args, preprocessor, seed) for prefix, source in sources.items()
     }
     # Templates, questions and lengths are the same for all samples: what they do not allow, the first one shows.
-    stop_on([fault for dataset in datasets.values() for fault in first_fault(dataset)])
+    stop_on([f'{entry.key}: {fault}' for entry in wanted for fault in probe_faults(datasets[entry.prefix])])
     return datasets
 
 
-def first_fault(dataset: SingleImageConvDataset) -> list[str]:
-    """Why the first sample cannot be made, unless samples may be bad."""
-    try:
-        dataset[0]
-    except BadSampleError as error:
-        return lines_of(error)
-    return []
+def probe_faults(dataset: SingleImageConvDataset) -> list[str]:
+    """Why the first sample of a source cannot be made, unless samples may be bad."""
+    faults = []
+    for index in dataset.source.probes():
+        try:
+            dataset[index]
+        except BadSampleError as error:
+            faults += lines_of(error)
+    return faults
 
 
 def make_dataset(

@@ -11,6 +11,7 @@ from typing import Any
 from PIL import Image
 
 from mllm.conversation.template import HUMAN, check_order
+from mllm.registry import nearest
 from mllm.types import IMAGE_PLACEHOLDER, RawItem
 
 TARGET_KEYS = ('boxes', 'points')
@@ -37,6 +38,8 @@ def check_item(item: RawItem) -> None:
 def check_target(target: Any, has_image: bool) -> None:
     if not isinstance(target, Mapping):
         raise ValueError(f'target is {shown(target)}; expected a dict with lists of boxes and points')
+    if unknown := [key for key in target if key not in TARGET_KEYS]:
+        raise ValueError(f'target has no {unknown[0]!r}{nearest(str(unknown[0]), TARGET_KEYS)}')
     for key in TARGET_KEYS:
         if not is_list(target.get(key, [])):
             raise ValueError(f'{key} is {shown(target[key])}; expected a list, or leave it out')

@@ -10,7 +10,7 @@ from mllm.dataset.builder import EMPTY
 from mllm.dataset.source import DataError, ImageFile, Source
 from mllm.dataset.views import ConcatDataset
 from mllm.registry import DATASETS
-from mllm.utils.faults import FaultsError, lines_of
+from mllm.utils.faults import lines_of
 
 Listing = Callable[[], Iterator[ImageFile]]
 
@@ -32,12 +32,11 @@ def open_source(cfg: Mapping[str, Any]) -> Opened:
     except Exception as error:  # a dataset of the user's may raise anything
         inner = [cfg['cfg']] if 'cfg' in cfg else cfg.get('cfgs', [])
         members = [open_source(member) for member in inner]
-        own = error.faults if isinstance(error, FaultsError) else lines_of(error)
         sources = [member.source for member in members if member.source is not None]
         return Opened(
             ConcatDataset(sources) if sources else None,
             # The error of a mixture repeats those of its members, if there are any.
-            [fault for member in members for fault in member.faults] or own,
+            [fault for member in members for fault in member.faults] or lines_of(error),
             [listing for member in members for listing in member.listings]
             + ([error.images] if isinstance(error, DataError) else []),
         )

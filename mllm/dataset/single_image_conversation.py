@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import Any, Literal
 
 from torch.utils.data import Dataset
 
 from mllm.dataset.encoder import EpisodeEncoder
 from mllm.dataset.source import Source
-from mllm.types import Preprocessor, Sample, Skipped
+from mllm.types import Episode, Preprocessor, Sample, Skipped
 from mllm.utils.faults import BadSampleError, lines_of
 from mllm.utils.rng import ItemRng
 
@@ -54,11 +55,22 @@ class SingleImageConvDataset(Dataset):
             return self.encode(epoch, index)
         return self.encode_or_substitute(epoch, index) if self.training else self.encode_or_skip(epoch, index)
 
+    def draw(self, epoch: int, index: int) -> Episode:
+        """The episode, or a BadSampleError that says where it comes from."""
+        with self.placing_faults(index):
+            return self.source.episode(index, ItemRng(self.seed, epoch, index))
+
     def encode(self, epoch: int, index: int) -> Sample:
         """The sample, or a BadSampleError that says where it comes from."""
-        rng = ItemRng(self.seed, epoch, index)
+        episode = self.draw(epoch, index)
+        with self.placing_faults(index):
+            return self.encoder(episode, index, ItemRng(self.seed, epoch, index))
+
+    @contextmanager
+    def placing_faults(self, index: int) -> Generator[None]:
+        """What the block finds wrong with a sample becomes a BadSampleError that says where the sample comes from."""
         try:
-            return self.encoder(self.source.episode(index, rng), index, rng)
+            yield
         except BAD as error:
             where = f'{self.source.describe(index)} (sample {index})'
             raise BadSampleError('\n'.join(f'{where}: {line}' for line in lines_of(error))) from error

@@ -60,6 +60,10 @@ class Source(ABC):
         """Faults that can be known without touching every item (missing files, classes too small), one line each."""
         return iter(())
 
+    def probes(self) -> list[int]:
+        """Indices whose samples show whether any can be made: one for each dataset that the source is made of."""
+        return [0] if len(self) else []
+
     def images(self) -> Iterator[ImageFile]:
         """The image files that episodes are drawn from, where not every episode shows all of its own; else nothing."""
         return iter(())

@@ -62,6 +62,17 @@ class View(Source):
         for source in self.sources:
             yield from source.problems()
 
+    def probes(self) -> list[int]:
+        order = np.asarray(self.indices)
+        found: set[int] = set()
+        for start, stop, source in zip(self.starts, self.starts[1:], self.sources):
+            for inner in source.probes():
+                places = np.flatnonzero(order == start + inner)
+                # The view may leave out this one of the source: then any other of it.
+                places = places if len(places) else np.flatnonzero((start <= order) & (order < stop))
+                found.update(places[:1].tolist())
+        return sorted(found)
+
     def images(self) -> Iterator[ImageFile]:
         for source in self.sources:
             yield from source.images()
@@ -156,8 +167,8 @@ def build_sources(cfgs: Sequence[SourceConfig], where: str) -> list[Source]:
 
 
 def check_seed(seed: object) -> None:
-    if isinstance(seed, bool) or not isinstance(seed, int):
-        raise ValueError(f'seed={seed!r}: expected a number; without one every rank would draw other indices')
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise ValueError(f'seed={seed!r}: expected a number from 0 on; without one every rank would draw other indices')
 
 
 def check_probabilities(probabilities: Sequence[float], count: int, to_the_last: bool) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 MAX_FAULTS = 50
 """So many faults are listed; more are counted."""
@@ -29,10 +30,24 @@ def stop_on(faults: Sequence[str]) -> None:
         raise FaultsError(faults)
 
 
+def collect(*attempts: Callable[[], Any]) -> list[Any]:
+    """What the attempts return. Where one fails its own error; where several fail, FaultsError with all their lines."""
+    results, errors = [], []
+    for attempt in attempts:
+        try:
+            results.append(attempt())
+        except (ValueError, OSError) as error:
+            errors.append(error)
+    if len(errors) == 1:
+        raise errors[0]
+    stop_on([line for error in errors for line in lines_of(error)])
+    return results
+
+
 def lines_of(error: Exception) -> list[str]:
     """The lines of an error that users meet; what is no message for users names the place that raised it."""
     if isinstance(error, FaultsError):
-        return error.lines
+        return error.faults
     if isinstance(error, ValueError | OSError):
         return str(error).split('\n')
     frame = traceback.extract_tb(error.__traceback__)[-1]

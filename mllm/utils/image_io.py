@@ -191,13 +191,26 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith('I;16'):
         return image.point(lambda value: value / 256).convert('L').convert('RGB')
     if image.mode in ('I', 'F'):
-        # No depth is written in the file: the largest value is taken for white.
-        white = max(float(np.asarray(image).max()), 255.0)
-        return Image.fromarray((np.asarray(image).clip(0) * (255 / white)).astype(np.uint8)).convert('RGB')
+        grey = np.nan_to_num(np.asarray(image, dtype=np.float64)).clip(0) * deep_grey_scale(image)
+        return Image.fromarray(grey.clip(0, 255).astype(np.uint8)).convert('RGB')
     if image.has_transparency_data:
         image = image.convert('RGBA')
         return Image.alpha_composite(Image.new('RGBA', image.size, 'white'), image).convert('RGB')
     return image.convert('RGB')
+
+
+def deep_grey_scale(image: Image.Image) -> float:
+    """What brings grey of 32 bits to 0..255.
+
+    Its file says no range, so it is the smallest usual one that holds it (0..1 of floats, 8 bits, 16 bits of whole
+    numbers): an image keeps its brightness beside others. Beyond these it is that of the image.
+    """
+    brightest = float(np.nan_to_num(np.asarray(image, dtype=np.float64)).max())
+    if image.mode == 'F' and brightest <= 1:
+        return 255.0
+    if brightest < 2**8:
+        return 1.0
+    return 2.0**-8 if image.mode == 'I' and brightest < 2**16 else 255 / brightest
 
 
 class ImageCache:

@@ -40,7 +40,10 @@ class ArrayFile:
         self.path = os.path.normpath(path)
         self.rows: list[dict[str, Any]] = []
         self.numbers: list[int] = []
-        text = Path(path).read_text(encoding='utf-8-sig')
+        try:
+            text = Path(path).read_text(encoding='utf-8-sig')
+        except UnicodeDecodeError as error:
+            raise ValueError(f'{path}: not JSON ({error.reason}, byte {error.start + 1}); write it in UTF-8') from error
         decoder = json.JSONDecoder()
         position, line, counted = skip(text, text.index('[') + 1), 1, 0
         while text[position : position + 1] != ']':

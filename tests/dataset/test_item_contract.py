@@ -46,6 +46,7 @@ def test_items_of_the_contract(good: Any):
         (item('What?', 'it is <image>'), 'an answer has 1 <image> placeholders'),
         (item(target=[[1, 2, 3, 4]]), 'target is'),
         (item(target={'boxes': None}), 'boxes is None'),
+        (item(target={'bboxes': [[1, 2, 3, 4]]}), "target has no 'bboxes'; did you mean 'boxes'"),
         (item('What?', image=None, target={'points': [[1, 2]]}), 'points need an image'),
     ],
 )

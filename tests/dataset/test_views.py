@@ -208,6 +208,15 @@ def test_problems_of_all_sources_are_reported():
     assert list(view.problems()) == ['a is missing', 'b is missing']
 
 
+def test_a_probe_of_every_source_in_a_view():
+    nested = ConcatDataset([*sources([3, 2]), ConcatDataset(sources([2, 2])), Numbers(0)])
+    assert nested.probes() == [0, 3, 5, 7]
+    part = SubSet(nested, 0.5, seed=3)
+    # Of each source that is in the part, its first one or else any.
+    shown = {nested.locate(int(part.indices[index]))[0] for index in part.probes()}
+    assert shown == {nested.locate(int(position))[0] for position in part.indices}
+
+
 def test_the_same_everywhere():
     """On every rank and worker: the indices depend on the arguments alone, and travel with the view."""
     np.random.seed(1)
@@ -245,9 +254,9 @@ def test_a_view_of_nothing(view: type):
         view([])
 
 
-@pytest.mark.parametrize('seed', [None, 'x', 1.5, True])
+@pytest.mark.parametrize('seed', [None, 'x', 1.5, True, -1])
 def test_a_seed_that_differs_between_ranks_is_refused(seed: object):
-    message = r'seed=.*: expected a number; without one every rank would draw other indices'
+    message = r'seed=.*: expected a number from 0 on; without one every rank would draw other indices'
     with pytest.raises(ValueError, match=message):
         InterleaveDataset(sources([3, 3]), seed=seed)
     with pytest.raises(ValueError, match=message):

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,28 @@ def test_the_same_seed_gives_the_same_files(pictures: Path, make: Make, tmp_path
     first = {path.name: path.read_text() for path in (tmp_path / 'out').iterdir()}
     make(pictures)
     assert first == {path.name: path.read_text() for path in (tmp_path / 'out').iterdir()}
+
+
+def test_each_picture_of_the_test_concepts_is_asked_about_once(
+    pictures: Path, make: Make, tmp_path: Path, read_jsonl: Any
+):
+    """With an odd number of them, and more pictures of some."""
+    for name in ('concept_5/3.tif', 'concept_2/3.TIFF'):
+        Image.new('RGB', (10, 8)).save(pictures / name)
+    (pictures / 'concept_1/a.heic').touch()
+    (pictures / 'concept_1/.DS_Store').touch()
+    done = make(pictures, '--test', '0.6', '--val', '0')
+    assert 'Left out, because their endings are not those of pictures: 1 .heic\n' in done.stdout
+    tested = read_jsonl(tmp_path / 'out/test_pairs.jsonl')
+    assert len(tested) == 5
+    assert len({len(row['samples']) for row in tested}) == 2
+    asked = Counter(row['image_name'] for row in read_jsonl(tmp_path / 'out/isekai.jsonl'))
+    assert asked == Counter(path for row in tested for path in row['samples'])
+    questions = ISEKAIEval2Way(str(tmp_path / 'out/isekai.jsonl'), str(pictures), shot=2)
+    assert list(questions.problems()) == []
+    for index in range(len(questions)):
+        row = questions.bank[index]
+        assert row.query not in [path for paths in row.supports for path in paths]
 
 
 def test_all_faults_are_listed_at_once(pictures: Path, make: Make):

@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from mllm.types import Episode
+from tools.show_sample import main
+
 Show = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -51,3 +54,29 @@ def test_wrong_requests_are_answered(show: Show, arguments: list[str], message: 
     assert done.returncode == 2
     assert message in done.stderr
     assert 'Traceback' not in done.stderr
+
+
+def test_a_bad_sample_is_shown_as_far_as_it_goes(
+    write_config: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    arguments = [str(write_config()), '--picture', str(tmp_path / 'x.png'), '--index', '2']
+    assert main([*arguments, '--cfg-options', 'model_args.model_max_length=10']) == 2
+    out, error = capsys.readouterr()
+    assert 'support 0' in out
+    assert '[BEGIN EXAMPLE] What is in the image <image>?' in out
+    assert 'pairs.jsonl:3 (sample 2): query and answer alone have' in error
+
+
+def test_an_item_that_breaks_its_contract_is_told(
+    write_config: Callable[..., Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+):
+    item = {'conversations': [{'from': 'human'}]}
+    monkeypatch.setattr('mllm.dataset.single_image_conversation.SingleImageConvDataset.draw', lambda *_: Episode(item))
+    assert main([str(write_config()), '--picture', str(tmp_path / 'x.png')]) == 2
+    assert (
+        "pairs.jsonl:1 (sample 0): a turn needs from and value, both text; this one is {'from'"
+        in capsys.readouterr().err
+    )

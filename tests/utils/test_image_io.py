@@ -208,6 +208,28 @@ def test_a_truncated_image_is_never_half_an_image(kind: str, part: float):
         decode(data[: int(len(data) * part)], 'x')
 
 
+@pytest.mark.parametrize(
+    ('mode', 'grey', 'expected'),
+    [
+        ('I', [0, 200], [0, 200]),
+        ('I', [40000], [156]),
+        ('I', [0, 20000, 40000, 65535], [0, 78, 156, 255]),
+        ('I', [0, 2**30, 2**31 - 1], [0, 127, 255]),
+        ('I', [-5, 0], [0, 0]),
+        ('F', [0, 0.5, 1], [0, 127, 255]),
+        ('F', [0, 100, 255], [0, 100, 255]),
+        ('F', [0, 500, 1000], [0, 127, 255]),
+        ('F', [-1.5, 0.5, float('nan')], [0, 127, 0]),
+    ],
+)
+def test_grey_of_32_bits_is_scaled_as_grey_of_16_is(mode: str, grey: list[float], expected: list[int]):
+    image = Image.new(mode, (len(grey), 1))
+    for place, value in enumerate(grey):
+        image.putpixel((place, 0), value)
+    pixels = decode(encode(image, 'TIFF'), 'x')
+    assert [pixels.getpixel((place, 0)) for place in range(len(grey))] == [(value,) * 3 for value in expected]
+
+
 def test_the_caller_may_change_what_it_got(folder: str):
     load_image('a/red.png', folder).paste((0, 0, 0), (0, 0, 3, 2))
     assert load_image('a/red.png', folder).getpixel((0, 0)) == (255, 0, 0)

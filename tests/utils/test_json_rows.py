@@ -45,6 +45,13 @@ def test_what_is_wrong_is_told_with_its_line(tmp_path, text, message):
         open_rows(str(path))
 
 
+def test_an_array_of_other_text(tmp_path):
+    path = tmp_path / 'rows.json'
+    path.write_bytes(b'[{"a": "\xff"}]')
+    with pytest.raises(ValueError, match=r'rows\.json: not JSON \(invalid start byte, byte 9\); write it in UTF-8'):
+        open_rows(str(path))
+
+
 def test_no_such_file(tmp_path):
     with pytest.raises(FileNotFoundError, match=r'nowhere\.json'):
         open_rows(str(tmp_path / 'nowhere.json'))

@@ -13,12 +13,13 @@ import posixpath
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from mllm.dataset.source import DataError, ImageFile
 from mllm.metric.text import normalise_answer
 from mllm.registry import nearest
+from mllm.types import BOXES_PLACEHOLDER, IMAGE_PLACEHOLDER, POINTS_PLACEHOLDER
 from mllm.utils.image_io import ImageError, check_folder, check_image, load_image, missing_paths
 from mllm.utils.json_rows import Rows, open_rows
 
@@ -38,11 +39,18 @@ class ImageClass:
     supports: tuple[str, ...]
     queries: tuple[str, ...]
     neighbours: tuple[int, ...] = ()
+    shares_name: bool = False
+    """Whether another class of the bank has the same name (ImageNet has two cranes)."""
 
     @property
     def label(self) -> str:
         """The real name as it stands in answers: lower case."""
         return self.name.lower()
+
+    @property
+    def title(self) -> str:
+        """The name in tables, where classes of one name are different rows."""
+        return f'{self.name} ({self.class_id})' if self.shares_name else self.name
 
 
 class Bank(ABC):
@@ -157,8 +165,10 @@ class ClassBank(Bank):
             first = positions.setdefault(str(row['class_id']), index)
             if first != index:
                 faults.append(f'{self.where(index)}: class_id {row["class_id"]!r} stands in {self.where(first)} too')
-        self.classes = [self.read_class(index, row, positions, faults) for index, row in enumerate(rows)]
+        classes = [self.read_class(index, row, positions, faults) for index, row in enumerate(rows)]
         self.stop_on(faults)
+        count = Counter(item.name for item in classes)
+        self.classes = [replace(item, shares_name=count[item.name] > 1) for item in classes]
         self.labels = [item.label for item in self.classes]
         self.names = [normalise_answer(label) for label in self.labels]
         """Labels as answers are compared: no two classes of an episode may share one."""
@@ -203,9 +213,9 @@ class ClassBank(Bank):
                 f'{self.where(index)}: neighbors {", ".join(unknown)} are not other classes of this file; '
                 'write [class_id, class_name, path] of classes it has'
             )
-        name = row['class_name'].replace('_', ' ').strip() if isinstance(row['class_name'], str) else ''
-        if not normalise_answer(name):
-            faults.append(f'{self.where(index)}: class_name is {row["class_name"]!r}; expected a name')
+        if fault := name_fault(row['class_name']):
+            faults.append(f'{self.where(index)}: class_name {fault}')
+        name = str(row['class_name']).replace('_', ' ').strip()
         return ImageClass(str(row['class_id']), name, paths[0], paths[1], tuple(neighbours))
 
     def most_shots(self) -> list[int]:
@@ -229,12 +239,20 @@ class ClassBank(Bank):
         yield from self.missing_images()
 
 
+def name_fault(name: object) -> str | None:
+    """What makes a name useless as an answer, None if nothing."""
+    if not isinstance(name, str) or not normalise_answer(name.replace('_', ' ')):
+        return f'is {name!r}; expected a name'
+    marks = [mark for mark in (IMAGE_PLACEHOLDER, BOXES_PLACEHOLDER, POINTS_PLACEHOLDER) if mark in name]
+    return f'is {name!r}, in which {marks[0]} would stand for something else; expected another name' if marks else None
+
+
 def path_list(row: Mapping[str, Any], key: str) -> tuple[str, ...]:
     """The different files of `row[key]`, in order; ValueError unless it is a list of at least one path."""
     if key not in row:
         raise ValueError(f'no {key!r}{nearest(key, row)}')
     paths = row[key]
-    if not isinstance(paths, list) or not paths or not all(isinstance(path, str) for path in paths):
+    if not isinstance(paths, list) or not paths or not all(isinstance(path, str) and path for path in paths):
         raise ValueError(f'{key} is {repr(paths)[:60]}; expected a list of image paths, at least one')
     return tuple(dict.fromkeys(map(plain_path, paths)))
 

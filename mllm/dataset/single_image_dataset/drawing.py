@@ -14,6 +14,7 @@ from typing import Literal, TypeVar, get_args
 import numpy as np
 
 from mllm.dataset.single_image_dataset.class_bank import ClassBank, ImageClass
+from mllm.metric.text import normalise_answer
 from mllm.registry import nearest
 from mllm.utils.rng import ItemRng
 
@@ -113,17 +114,18 @@ def draw_labels(
 
 
 def draw_words(count: int, taken: Sequence[str], length: Sequence[int], generator: np.random.Generator) -> list[str]:
-    """Different words of random letters a-z, none of them in `taken`."""
+    """Different words of random letters a-z, none of them the same answer as one of `taken`."""
     if len(length) != 2 or not 1 <= length[0] <= length[1]:
         raise ValueError(f'word_length={tuple(length)}: expected (fewest, most) letters with 1 <= fewest <= most')
     shortest, longest = length
     if 26**longest < 2 * (count + len(taken)):
         raise ValueError(f'word_length={tuple(length)}: there are not enough words of so few letters; raise the second')
     words: list[str] = []
+    known = {normalise_answer(label) for label in taken}
     while len(words) < count:
         letters = generator.integers(26, size=int(generator.integers(shortest, longest + 1)))
         word = ''.join(chr(ord('a') + int(letter)) for letter in letters)
-        if word not in words and word not in taken:
+        if word not in words and word not in known:
             words.append(word)
     return words
 

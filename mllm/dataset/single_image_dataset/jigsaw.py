@@ -61,8 +61,8 @@ def policy_jigsaw(bank: ClassBank, index: int, shot: int, rng: ItemRng) -> Episo
     meta = {
         'label': answer,
         'labels': [answer],
-        'class': bank[index].name,
-        'classes': [bank[index].name],
+        'class': bank[index].title,
+        'classes': [bank[index].title],
         'names': 'jigsaw',
         'shot': len(places),
         **support_meta(support, query, support_key([(0, f'{path} {order}')])),

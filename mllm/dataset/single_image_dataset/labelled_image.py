@@ -5,6 +5,7 @@ The training task of the control that never sees an episode; its candidates make
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 
 from mllm.dataset.single_image_dataset.class_bank import ClassBank
@@ -12,6 +13,7 @@ from mllm.dataset.source import ImageFile, ItemSource
 from mllm.metric.link_context import ANSWER_TEMPLATE, LABEL_PLACEHOLDER
 from mllm.registry import DATASETS
 from mllm.types import IMAGE_PLACEHOLDER, RawItem
+from mllm.utils.faults import collect, stop_on
 from mllm.utils.rng import ItemRng
 
 QUESTION = 'What is in the image <image>?'
@@ -39,9 +41,7 @@ class LabelledImageDataset(ItemSource):
             for text, placeholder in ((question, IMAGE_PLACEHOLDER), (answer_template, LABEL_PLACEHOLDER))
             if text.count(placeholder) != 1
         ]
-        if faults:
-            raise ValueError('\n'.join(faults))
-        self.bank = ClassBank(filename, image_folder)
+        self.bank, _ = collect(functools.partial(ClassBank, filename, image_folder), functools.partial(stop_on, faults))
         self.labels = sorted({item.label for item in self.bank.classes})
         if not 1 <= candidates <= len(self.labels):
             raise ValueError(f'candidates={candidates}: expected 1..{len(self.labels)} (names in {filename})')
@@ -71,7 +71,7 @@ class LabelledImageDataset(ItemSource):
                 'label': label,
                 'labels': labels,
                 'candidates': answers,
-                'class': self.bank[number].name,
+                'class': self.bank[number].title,
                 'image_path': path,
             },
         }

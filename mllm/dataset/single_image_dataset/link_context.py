@@ -20,6 +20,7 @@ from mllm.dataset.single_image_dataset.shots import Shot, draw_shot, shot_range
 from mllm.dataset.source import ImageFile, Source
 from mllm.registry import DATASETS, POLICIES, nearest
 from mllm.types import IMAGE_PLACEHOLDER, Episode
+from mllm.utils.faults import collect, stop_on
 from mllm.utils.image_io import ImageError
 from mllm.utils.rng import ItemRng
 
@@ -40,24 +41,26 @@ class BankDataset(Source):
     shot      supports per class: a number, or a distribution as for `draw_shot`
     control   'blank_supports' shows white images in place of the supports; 'permute_labels' gives the supports of every
               class the label of another one and asks for the new label. Both keep everything else of the episode
-    questions what the query is asked, for policies that do not fix it; one is drawn per query
+    make_bank, make_questions   read the file, and what the query is asked by policies that do not fix it (one is drawn
+              per query); what is wrong with them is told together with what is wrong with the other arguments
     """
 
     def __init__(
         self,
-        bank: Bank,
+        make_bank: Callable[[], Bank],
         policy: Policy,
         shot: Shot,
         control: Control = None,
         episodes_per_class: int = 1,
-        questions: Sequence[str] | None = None,
+        make_questions: Callable[[], Sequence[str] | None] = lambda: None,
     ) -> None:
-        if control not in (None, 'blank_supports', 'permute_labels'):
-            raise ValueError(f"control={control!r}: expected None, 'blank_supports' or 'permute_labels'")
-        if episodes_per_class < 1:
-            raise ValueError(f'episodes_per_class={episodes_per_class}: expected at least 1')
-        self.highest_shot = shot_range(shot)[1]
-        self.bank = bank
+        (_, self.highest_shot), questions, bank, _ = collect(
+            functools.partial(shot_range, shot),
+            make_questions,
+            make_bank,
+            functools.partial(check_settings, control, episodes_per_class),
+        )
+        self.bank: Bank = bank
         self.policy = build_policy(policy, bank, questions)
         self.shot = shot
         self.control: Control = control
@@ -117,13 +120,15 @@ class LinkContextDataset(BankDataset):
         episodes_per_class: int = 1,
         control: Control = None,
     ) -> None:
-        questions = None
-        if template_string is not None and template_file is not None:
-            raise ValueError(f'{type(self).__name__}: give either template_string or template_file')
-        if template_string is not None or template_file is not None:
-            questions = question_templates(template_string, template_file, max_dynamic_size, [IMAGE_PLACEHOLDER])
-        bank = ClassBank(filename, image_folder, distinct_groups)
-        super().__init__(bank, policy, shot, control, episodes_per_class, questions)
+        def make_questions() -> Sequence[str] | None:
+            if template_string is not None and template_file is not None:
+                raise ValueError(f'{type(self).__name__}: give either template_string or template_file')
+            if template_string is None and template_file is None:
+                return None
+            return question_templates(template_string, template_file, max_dynamic_size, [IMAGE_PLACEHOLDER])
+
+        make_bank = functools.partial(ClassBank, filename, image_folder, distinct_groups)
+        super().__init__(make_bank, policy, shot, control, episodes_per_class, make_questions)
 
 
 # The published name, for training on the ImageNet-900 pair file.
@@ -140,7 +145,7 @@ class EvaluationDataset(BankDataset):
 
     def __init__(
         self,
-        bank: Bank,
+        make_bank: Callable[[], Bank],
         policy: Policy | None,
         shot: Shot,
         control: Control,
@@ -151,7 +156,7 @@ class EvaluationDataset(BankDataset):
         cfg = {'type': policy or EVALUATION} if policy is None or isinstance(policy, str) else dict(policy)
         if cfg.get('type') == PUBLISHED_EVALUATION:
             cfg['type'] = EVALUATION
-        super().__init__(bank, cfg, shot, control)
+        super().__init__(make_bank, cfg, shot, control)
 
 
 @DATASETS.register_module()
@@ -173,8 +178,8 @@ class ISEKAIEval2Way(EvaluationDataset):
         pairs: Sequence[Sequence[str]] | None = None,
         control: Control = None,
     ) -> None:
-        bank = IsekaiBank(filename, image_folder, pairs)
-        super().__init__(bank, policy, shot, control, template_string, template_file)
+        make_bank = functools.partial(IsekaiBank, filename, image_folder, pairs)
+        super().__init__(make_bank, policy, shot, control, template_string, template_file)
 
 
 @DATASETS.register_module()
@@ -198,8 +203,18 @@ class ImageNetTest100Eval2Way(EvaluationDataset):
         template_file: str | None = None,
         control: Control = None,
     ) -> None:
-        bank = GroupBank(filename, image_folder, ways, sample_per_class)
-        super().__init__(bank, policy, shot, control, template_string, template_file)
+        make_bank = functools.partial(GroupBank, filename, image_folder, ways, sample_per_class)
+        super().__init__(make_bank, policy, shot, control, template_string, template_file)
+
+
+def check_settings(control: object, episodes_per_class: int) -> None:
+    """FaultsError unless they are as for `BankDataset`."""
+    faults = []
+    if control not in (None, 'blank_supports', 'permute_labels'):
+        faults.append(f"control={control!r}: expected None, 'blank_supports' or 'permute_labels'")
+    if episodes_per_class < 1:
+        faults.append(f'episodes_per_class={episodes_per_class}: expected at least 1')
+    stop_on(faults)
 
 
 def build_policy(

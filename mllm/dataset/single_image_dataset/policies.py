@@ -65,7 +65,7 @@ def name_material(
 ) -> Episode:
     """The episode that shows and asks the material under drawn labels; parameters as for `link_context`."""
     kind, labels, originals = draw_labels([item.label for item in material.classes], names, word_length, rng)
-    classes = [item.name for item in material.classes]
+    classes = [item.title for item in material.classes]
     draw = Draw(kind, labels, originals, classes, material.supports, material.queries)
     return compose(draw, bank.load, shot, rng, query_questions, supervise_supports)
 
@@ -93,5 +93,5 @@ def fixed_supports(
     kind, labels, originals = draw_labels(list(row.labels), names, word_length, rng)
     supports = [(number, path) for number, paths in enumerate(row.supports) for path in paths[:shot]]
     queries = [(row.labels.index(row.label), row.query)]
-    draw = Draw(kind, labels, originals, list(row.labels), supports, queries)
+    draw = Draw(kind, labels, originals, list(row.classes), supports, queries)
     return compose(draw, bank.load, shot, rng, query_questions, supervise_supports)

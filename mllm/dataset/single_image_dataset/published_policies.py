@@ -130,7 +130,7 @@ def policy_2way_ref(bank: ClassBank, index: int, shot: int, rng: ItemRng) -> Epi
     answers = [f'{listed}._{mark}' for listed in of_class]
     asked, path = material.queries[0]
     query = make_item(bank.load(path), path, REFERENCES_QUESTION, answers[asked], answers[asked])
-    classes = [item.name for item in material.classes]
+    classes = [item.title for item in material.classes]
     meta = {
         'label': answers[asked],
         'labels': answers,

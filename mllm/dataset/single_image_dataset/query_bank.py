@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mllm.dataset.single_image_dataset.class_bank import Bank, ClassBank, path_list, plain_path
+from mllm.dataset.single_image_dataset.class_bank import Bank, ClassBank, name_fault, path_list, plain_path
 from mllm.dataset.single_image_dataset.isekai_folder import read_folder
 from mllm.metric.text import normalise_answer
 from mllm.utils.json_rows import open_rows
@@ -23,11 +23,15 @@ from mllm.utils.json_rows import open_rows
 
 @dataclass(frozen=True)
 class QueryRow:
-    """A query image with its label, the labels of the episode, and for each of them the supports without the query."""
+    """A query image with its label, the labels of the episode, and for each of them the supports without the query.
+
+    `classes` is what tables call the class of each label.
+    """
 
     query: str
     label: str
     labels: tuple[str, ...]
+    classes: tuple[str, ...]
     supports: tuple[tuple[str, ...], ...]
 
 
@@ -72,7 +76,12 @@ class IsekaiBank(QueryBank):
         """One row; its faults are added to `faults`."""
         query, label = plain_path(str(row['image_name'])), str(row['label_name'])
         labels = (str(row['positive_promt']), str(row['negative_promt']))
-        if label not in labels:
+        wrong = [f'{self.where(index)}: {key} {fault}' for key in self.keys[3:] if (fault := name_fault(row[key]))]
+        if not isinstance(row['image_name'], str):
+            wrong.append(f'{self.where(index)}: image_name is {row["image_name"]!r}; expected the path of an image')
+        if wrong:
+            faults += wrong
+        elif label not in labels:
             faults.append(f'{self.where(index)}: label_name {label!r} is neither of the labels {labels}')
         elif normalise_answer(labels[0]) == normalise_answer(labels[1]):
             faults.append(
@@ -86,7 +95,7 @@ class IsekaiBank(QueryBank):
             except ValueError as error:
                 faults.append(f'{self.where(index)}: {error}')
                 supports.append(())
-        return QueryRow(query, label, labels, tuple(supports))
+        return QueryRow(query, label, labels, labels, tuple(supports))
 
     def most_shots(self) -> list[int]:
         return [min(map(len, row.supports)) for row in self.rows]
@@ -161,7 +170,8 @@ class GroupBank(QueryBank):
         position, query = self.questions[index]
         classes = [self.stock[other] for other in self.group(position)]
         supports = tuple(tuple(path for path in item.supports if path != query) for item in classes)
-        return QueryRow(query, classes[0].label, tuple(item.label for item in classes), supports)
+        labels, titles = tuple(item.label for item in classes), tuple(item.title for item in classes)
+        return QueryRow(query, labels[0], labels, titles, supports)
 
     def where(self, index: int) -> str:
         """'file:line' of the query's class."""

@@ -33,12 +33,13 @@ def shot_range(shot: Shot) -> tuple[int, int]:
         keys = SHOT_KEYS.get(str(shot.get('type')), set())
         given = {key: value for key, value in shot.items() if key != 'type'}
         numbers = bool(keys) and set(given) == keys and all(map(is_finite, given.values()))
+        numbers = numbers and all(isinstance(given[key], int) for key in ('low', 'high'))
         if not numbers or not 1 <= shot['low'] <= shot['high']:
             raise ValueError(
                 f"shot={dict(shot)!r}: expected a number, dict(type='uniform', low=.., high=..) or "
-                "dict(type='weighted', low=.., high=.., rate=..) with 1 <= low <= high"
+                "dict(type='weighted', low=.., high=.., rate=..) with whole numbers 1 <= low <= high"
             )
-        return int(shot['low']), int(shot['high'])
+        return shot['low'], shot['high']
     if isinstance(shot, bool) or not isinstance(shot, int) or shot < 1:
         raise ValueError(f'shot={shot!r}: expected at least 1 support per class')
     return shot, shot

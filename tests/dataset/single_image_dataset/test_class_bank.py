@@ -66,6 +66,31 @@ def test_all_faults_of_a_file_in_one_message(world, tmp_path):
         assert text in line
 
 
+@pytest.mark.parametrize(
+    ('change', 'told'),
+    [
+        ({'class_name': None}, 'class_name is None; expected a name'),
+        ({'class_name': ['x']}, "class_name is ['x']; expected a name"),
+        ({'class_name': '"_."'}, 'expected a name'),
+        ({'class_name': 'a <image>'}, "class_name is 'a <image>', in which <image> would stand for something else"),
+        ({'samples': ['']}, "samples is ['']; expected a list of image paths"),
+    ],
+)
+def test_values_that_cannot_be_used_are_told(world, tmp_path, change, told):
+    path = tmp_path / 'faulty.jsonl'
+    world.write(path, [{**world.row(0), 'neighbors': [], **change}, {**world.row(1), 'neighbors': []}])
+    with pytest.raises(ValueError) as caught:
+        ClassBank(str(path))
+    (fault,) = str(caught.value).splitlines()
+    assert fault.startswith(f'{path}:1: ')
+    assert told in fault
+
+
+def test_classes_of_one_name_have_titles_of_their_own(world):
+    titles = [item.title for item in ClassBank(world.filename).classes]
+    assert titles == ['Red Fox', 'grey wolf', 'ice cream', 'St. Bernard', 'crane (c4)', 'crane (c5)', 'tea pot']
+
+
 def test_lines_that_do_not_parse_and_lack_keys(world, tmp_path):
     path = tmp_path / 'broken.jsonl'
     lines = [json.dumps(world.row(0)), '{"class_id": ', '{"classid": "3", "class_name": "x", "samples": ["a"]}']

@@ -49,7 +49,7 @@ def test_length_and_classes(make):
     source = make(episodes_per_class=3)
     assert len(source) == 21
     episodes = [source.episode(index, ItemRng(0, 0, index)) for index in range(21)]
-    assert all(source.bank[index % 7].name in episode.meta['classes'] for index, episode in enumerate(episodes))
+    assert all(source.bank[index % 7].title in episode.meta['classes'] for index, episode in enumerate(episodes))
     assert len({signature(episode) for episode in episodes}) == 21
 
 
@@ -205,7 +205,7 @@ def test_imagenet_100(world, hundred):
     for index in range(8):
         episode = source.episode(index, ItemRng(0, 0, index))
         position, other = index // 2, index // 2 ^ 1
-        assert [world.class_of(episode.query), episode.meta['class']] == [position, episode.meta['labels'][0]]
+        assert [world.class_of(episode.query), episode.meta['class']] == [position, source.bank.stock[position].title]
         assert episode.meta['label'] == world.row(position)['class_name'].lower().replace('_', ' ')
         shown = {(item['meta']['image_path'], item['meta']['label']) for item in episode.support}
         assert shown == {
@@ -252,7 +252,8 @@ def test_shots_are_drawn_per_item_and_epoch(make):
     'wrong',
     [0, True, 2.5, 'four', {'type': 'unifrom', 'low': 1, 'high': 2}, {'type': 'uniform', 'low': 2, 'high': 1},
      {'type': 'uniform', 'low': 1, 'hihg': 2}, {'type': 'weighted', 'low': 1, 'high': 2},
-     {'type': 'uniform', 'low': '1', 'high': 2}],
+     {'type': 'uniform', 'low': '1', 'high': 2},
+     {'type': 'uniform', 'low': 1.5, 'high': 2.5}],
 )  # fmt: skip
 def test_wrong_shots(wrong):
     with pytest.raises(ValueError, match='shot='):

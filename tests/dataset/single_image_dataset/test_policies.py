@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mllm.dataset.single_image_dataset.class_bank import ClassBank
-from mllm.dataset.single_image_dataset.drawing import draw_labels
+from mllm.dataset.single_image_dataset.drawing import draw_labels, draw_words
 from mllm.dataset.single_image_dataset.episode_parts import QUERY_QUESTION
 from mllm.dataset.single_image_dataset.policies import fixed_supports, link_context
 from mllm.dataset.single_image_dataset.query_bank import IsekaiBank
@@ -215,6 +215,13 @@ def test_classes_of_one_name_never_meet(bank):
         assert episode.meta['labels'].count('crane') == 1
     with pytest.raises(ValueError, match='only 6 classes of different names, and ways is 7'):
         link_context(bank, 4, 1, ItemRng(0), ways=7)
+
+
+def test_an_invented_word_is_not_the_answer_of_a_real_name():
+    names = [f'"{chr(ord("a") + number)}."' for number in range(12)]
+    for seed in range(20):
+        (word,) = draw_words(1, names, (1, 1), np.random.default_rng(seed))
+        assert f'"{word}."' not in names
 
 
 def test_the_published_texts(bank):

@@ -24,13 +24,20 @@ def test_isekai_faults(world, tmp_path):
         {**row, 'label_name': 'zorp'},
         {**row, 'negative_promt': row['positive_promt']},
         {**row, 'positive_list': 'a.png'},
+        {**row, 'label_name': None, 'negative_promt': '<boxes>'},
+        {**row, 'image_name': None},
     ]
     path = tmp_path / 'faulty.jsonl'
     world.write(path, rows)
     with pytest.raises(ValueError) as caught:
         IsekaiBank(str(path))
     lines = str(caught.value).splitlines()
-    assert len(lines) == 3
+    assert len(lines) == 6
+    assert lines[3].startswith(
+        f"{path}:4: negative_promt is '<boxes>', in which <boxes> would stand for something else"
+    )
+    assert lines[4] == f'{path}:4: label_name is None; expected a name'
+    assert lines[5] == f'{path}:5: image_name is None; expected the path of an image'
     assert f"{path}:1: label_name 'zorp' is neither of the labels ('zorp0', 'Plain 1')" == lines[0]
     assert "positive_promt 'zorp0' and negative_promt 'zorp0' are one name" in lines[1]
     assert lines[2].startswith(f"{path}:3: positive_list is 'a.png'; expected a list")
