@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import pkgutil
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 
 class Registry:
-    """Maps names to classes or functions. `locations` are modules imported before the first look-up."""
+    """Maps names to classes or functions. `locations` are imported before the first look-up: modules, and of packages
+    (their names end in `.*`) all modules, so that a new one needs no entry anywhere."""
 
     def __init__(self, name: str, locations: Iterable[str] = ()) -> None:
         self.name = name
@@ -38,7 +40,8 @@ class Registry:
     def names(self) -> list[str]:
         """All registered names, sorted."""
         while self._pending:
-            importlib.import_module(self._pending.pop(0))
+            for name in modules_of(self._pending.pop(0)):
+                importlib.import_module(name)
         return sorted(self._entries)
 
     def __contains__(self, name: object) -> bool:
@@ -59,6 +62,15 @@ class Registry:
         return self.get(cfg['type'])(**arguments, **kwargs)
 
 
+def modules_of(location: str) -> list[str]:
+    """The modules of a location, see `Registry`."""
+    if not location.endswith('.*'):
+        return [location]
+    package = location.removesuffix('.*')
+    found = pkgutil.iter_modules(importlib.import_module(package).__path__)
+    return [f'{package}.{module.name}' for module in found]
+
+
 def nearest(name: str, names: Iterable[str]) -> str:
     """A hint for an error message: '; did you mean ...?', or the list of what exists."""
     names = sorted(names)
@@ -69,21 +81,15 @@ def nearest(name: str, names: Iterable[str]) -> str:
     return f'; there are: {", ".join(names) or "none"}'
 
 
-DATASETS = Registry(
-    'DATASETS',
-    [
-        'mllm.dataset.views',
-        'mllm.dataset.single_image_dataset.link_context',
-        'mllm.dataset.single_image_dataset.labelled_image',
-    ],
-)
-POLICIES = Registry(
-    'POLICIES',
-    ['mllm.dataset.single_image_dataset.policies', 'mllm.dataset.single_image_dataset.published_policies'],
-)
+TASKS = 'mllm.dataset.single_image_dataset.*'
+"""Each module holds the datasets of a task and their metric."""
+
+DATASETS = Registry('DATASETS', ['mllm.dataset.views', TASKS])
+POLICIES = Registry('POLICIES', [TASKS])
 TRANSFORMS = Registry('TRANSFORMS', ['mllm.dataset.transform'])
 FORMATTERS = Registry('FORMATTERS', ['mllm.grounding.formatter'])
 TEMPLATES = Registry('TEMPLATES', ['mllm.conversation.templates'])
 EPISODE_TEMPLATES = Registry('EPISODE_TEMPLATES', ['mllm.conversation.templates'])
 MODELS = Registry('MODELS', ['mllm.models.llava.family'])
-METRICS = Registry('METRICS', ['mllm.metric.link_context', 'mllm.metric.text'])
+METRICS = Registry('METRICS', ['mllm.metric.*', TASKS])
+CONVERTERS = Registry('CONVERTERS', ['mllm.dataset.convert.*'])

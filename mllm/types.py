@@ -35,14 +35,18 @@ class Target(TypedDict, total=False):
     points: list[Point]
 
 
+IndexGroup = Sequence[int | tuple[int, int]]
+"""What one placeholder stands for: numbers of boxes (or points) of the target; of an item with a list of images pairs
+(image, number)."""
+
 # Written as a call because `from` is a Python keyword.
 Turn = TypedDict(
     'Turn',
     {
         'from': str,  # 'human' or 'gpt'
         'value': str,  # text with placeholders
-        'boxes_seq': NotRequired[list[list[int]] | None],  # per <boxes> in value: indices into target['boxes']
-        'points_seq': NotRequired[list[list[int]] | None],
+        'boxes_seq': NotRequired[Sequence[IndexGroup] | None],  # per <boxes> in value: what of target['boxes']
+        'points_seq': NotRequired[Sequence[IndexGroup] | None],
         'supervised': NotRequired[bool],  # overrides the template's choice for this answer
     },
 )
@@ -51,14 +55,30 @@ Turn = TypedDict(
 class RawItem(TypedDict, total=False):
     """What a dataset returns for one annotation: the public contract that users' datasets fulfil.
 
-    `image` may be missing or None for text-only items. `meta` reaches the metric untouched; known keys:
+    `image` may be missing or None for text-only items. An item with several has lists, of images and of one target (or
+    None) for each, and `<image>` once for each in its questions. `meta` reaches the metric untouched; known keys:
     `id`, `candidates` (answers a closed-set score compares, `target` among them), `label`, `labels`, `image_path`.
+    In evaluation the encoder adds what a metric needs to know of places, see `EpisodeEncoder`.
     """
 
-    image: Image.Image | None
-    target: Target | None
+    image: Image.Image | Sequence[Image.Image] | None
+    target: Target | Sequence[Target | None] | None
     conversations: Required[list[Turn]]
     meta: dict[str, Any]
+
+
+def images_of(item: RawItem) -> list[Image.Image]:
+    """The images of an item, in the order of their placeholders."""
+    image = item.get('image')
+    if image is None:
+        return []
+    return list(image) if isinstance(image, Sequence) else [image]
+
+
+def targets_of(item: RawItem) -> list[Target | None]:
+    """The target of each image of an item."""
+    target, images = item.get('target'), images_of(item)
+    return list(target) if isinstance(target, Sequence) else [target] * len(images)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,17 @@ from mllm.dataset.item_contract import check_item
 from mllm.dataset.single_image_conversation import SingleImageConvDataset
 from mllm.evaluation.report.episode_picture import EpisodeRow, Picture, draw_episodes
 from mllm.models.builder import load_preprocessor
-from mllm.types import BOXES_PLACEHOLDER, IGNORE_INDEX, POINTS_PLACEHOLDER, Episode, Preprocessor, RawItem, Sample
+from mllm.types import (
+    BOXES_PLACEHOLDER,
+    IGNORE_INDEX,
+    POINTS_PLACEHOLDER,
+    Episode,
+    Preprocessor,
+    RawItem,
+    Sample,
+    images_of,
+    targets_of,
+)
 
 SUPERVISED, GIVEN, IMAGE = 'bold green', 'dim', 'cyan'
 
@@ -61,9 +71,9 @@ def show_items(console: Console, episode: Episode) -> None:
 
 
 def describe_image(item: RawItem) -> str:
-    image = item.get('image')
     path = (item.get('meta') or {}).get('image_path', '')
-    return 'no image' if image is None else f'image {image.width}x{image.height} {path}'
+    sizes = [f'image {image.width}x{image.height}' for image in images_of(item)]
+    return f'{", ".join(sizes)} {path}' if sizes else 'no image'
 
 
 def show_tokens(console: Console, sample: Sample, preprocessor: Preprocessor) -> None:
@@ -94,15 +104,19 @@ def show_tokens(console: Console, sample: Sample, preprocessor: Preprocessor) ->
 
 
 def episode_row(episode: Episode, title: str) -> EpisodeRow:
-    def picture(item: RawItem, framed: bool) -> Picture:
-        target = item.get('target') or {}
+    def pictures(item: RawItem, framed: bool) -> list[Picture]:
         answer = (item.get('meta') or {}).get('label') or item['conversations'][-1]['value']
         # What stands for boxes and points is drawn.
         caption = wrap(answer.replace(BOXES_PLACEHOLDER, '').replace(POINTS_PLACEHOLDER, ''))
-        boxes, points = target.get('boxes', ()), target.get('points', ())
-        return Picture(item.get('image'), caption, boxes=boxes, points=points, framed=framed)
+        targets = [target or {} for target in targets_of(item)]
+        return [
+            Picture(image, caption, boxes=target.get('boxes', ()), points=target.get('points', ()), framed=framed)
+            for image, target in zip(images_of(item), targets, strict=True)
+        ] or [Picture(None, caption, framed=framed)]
 
-    *before, query = (picture(item, n >= len(episode.support)) for n, item in enumerate(episode.items))
+    *before, query = (
+        picture for n, item in enumerate(episode.items) for picture in pictures(item, n >= len(episode.support))
+    )
     return EpisodeRow(title, before, query)
 
 

@@ -11,36 +11,54 @@ Sample
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mllm.dataset.item_contract import check_item
 from mllm.dataset.supervision import TokenizedSegment, join_segments, tokenize_segment
-from mllm.grounding.formatter import substitute
+from mllm.grounding.formatter import is_index, substitute
 from mllm.grounding.geometry import clip_boxes, clip_points, normalise_boxes, normalise_points
-from mllm.types import IGNORE_INDEX, Episode, Preprocessor, RawItem, Sample, Target, Turn
+from mllm.types import (
+    IGNORE_INDEX,
+    Episode,
+    Point,
+    Preprocessor,
+    RawItem,
+    Sample,
+    Target,
+    Turn,
+    images_of,
+    targets_of,
+)
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from mllm.utils.rng import ItemRng
 
-NO_SIZE = (1, 1)
-"""Of an item without image, whose placeholders name nothing."""
-
 
 @dataclass(frozen=True)
 class PreparedItem:
-    """An item after stages 4 and 5: the image as the model sees it, the turns with coordinates written out."""
+    """An item after stages 4 and 5: its images as the model sees them, the turns with coordinates written out."""
 
-    image: Image.Image | None
+    images: list[Image.Image]
     turns: list[Turn]
     clipped: int = 0
     """Boxes and points that stuck out of their image."""
+    places: dict[str, Any] = field(default_factory=dict)
+    """In evaluation, of an item with one image and a target: see `EpisodeEncoder`."""
 
 
 class EpisodeEncoder:
-    """Turns an episode into a `Sample`. `augment` (training only) changes image and target before the transform."""
+    """Turns an episode into a `Sample`. `augment` (training only) changes image and target before the transform.
+
+    In evaluation the sample's `meta` tells where the query's image and answer lie, if it has boxes or points:
+
+    image_size      width and height of the original image
+    frame           the box, in pixels of the original image, that the model's coordinates 0..1 span
+    answer_boxes    for each <boxes> of the answer its boxes, in pixels of the original image and clipped to it
+    answer_points   likewise for <points>
+    """
 
     def __init__(self, preprocessor: Preprocessor, training: bool, augment: Callable[..., Any] | None = None) -> None:
         self.preprocessor = preprocessor
@@ -53,7 +71,7 @@ class EpisodeEncoder:
         items = [self.prepare(item, rng) for item in episode.items]
         support, queries = items[: len(episode.support)], items[len(episode.support) :]
         kept, segments, image_runs, images = self.fit(support, queries)
-        meta = {**(episode.query.get('meta') or {}), **episode.meta}
+        meta = {**(episode.query.get('meta') or {}), **queries[-1].places, **episode.meta}
         if kept < len(support):
             if episode.indivisible:
                 raise ValueError(
@@ -77,25 +95,60 @@ class EpisodeEncoder:
     def prepare(self, item: RawItem, rng: ItemRng | None) -> PreparedItem:
         """Stages 4 and 5."""
         check_item(item)
-        turns, image = item['conversations'], item.get('image')
-        if image is None:
-            return PreparedItem(None, [self.write_out(turn, None, NO_SIZE) for turn in turns])
-        target, clipped = clip_target(item.get('target'), image.size)
-        for transform in (self.augment if self.training else None, self.preprocessor.transform):
-            if transform is not None:
-                image, target = transform(image, target, rng)
-        return PreparedItem(image, [self.write_out(turn, target, image.size) for turn in turns], clipped)
+        images, originals, units, clipped, places = [], [], [], 0, {}
+        for original, given in zip(images_of(item), targets_of(item), strict=True):
+            target, cut = clip_target(given, original.size)
+            image, moved, frame = self.move(original, target, rng)
+            images.append(image)
+            originals.append(target)
+            units.append(self.to_unit(moved, image.size))
+            clipped += cut
+            if frame:
+                places = {'image_size': list(original.size), 'frame': frame}
+        listed = isinstance(item.get('image'), Sequence)
+        turns = [self.write_out(turn, units, listed) for turn in item['conversations']]
+        if places and not listed:
+            places |= answer_places(item['conversations'][-1], originals[0] or {})
+        return PreparedItem(images, turns, clipped, {} if listed else places)
 
-    def write_out(self, turn: Turn, target: Target | None, size: tuple[int, int]) -> Turn:
-        """Stage 5: the turn with its placeholders replaced by coordinates."""
-        formatter = self.preprocessor.formatter
-        unit: Target = {}
-        if target:
-            unit = {
-                'boxes': normalise_boxes(target.get('boxes', []), *size, formatter.decimals),
-                'points': normalise_points(target.get('points', []), *size),
-            }
-        value = substitute(turn['value'], turn.get('boxes_seq'), turn.get('points_seq'), unit, formatter)
+    def move(
+        self, image: Image.Image, target: Target | None, rng: ItemRng | None
+    ) -> tuple[Image.Image, Target | None, list[float] | None]:
+        """Stage 4 for one image: augmentation and transform. Third, in evaluation with a target, the `frame`."""
+        steps = [step for step in (self.augment if self.training else None, self.preprocessor.transform) if step]
+        size, asked = image.size, False
+        if target is not None and not self.training:
+            asked = True
+            # The corners of the image move along with its target.
+            target = {**target, 'points': [*target.get('points', []), [0.0, 0.0], [*map(float, size)]]}
+        for step in steps:
+            image, target = step(image, target, rng)
+        if not asked or target is None:
+            return image, target, None
+        *points, start, stop = target.get('points', [])
+        frame = frame_of(size, *normalise_points([start, stop], *image.size))
+        return image, {**target, 'points': points}, frame
+
+    def to_unit(self, target: Target | None, size: tuple[int, int]) -> Target:
+        """Pixels of the model's image -> 0..1."""
+        if target is None:
+            return {}
+        return {
+            'boxes': normalise_boxes(target.get('boxes', []), *size, self.preprocessor.formatter.decimals),
+            'points': normalise_points(target.get('points', []), *size),
+        }
+
+    def write_out(self, turn: Turn, units: Sequence[Target], listed: bool) -> Turn:
+        """Stage 5: the turn with its placeholders replaced by coordinates. `listed`: the item has a list of images."""
+        sequences: tuple[Any, Any] = turn.get('boxes_seq'), turn.get('points_seq')
+        if listed:
+            boxes, points = ([len(unit.get(key, ())) for unit in units] for key in ('boxes', 'points'))
+            sequences = flat_indices(sequences[0], boxes), flat_indices(sequences[1], points)
+        joined: Target = {
+            'boxes': [box for unit in units for box in unit.get('boxes', ())],
+            'points': [point for unit in units for point in unit.get('points', ())],
+        }
+        value = substitute(turn['value'], *sequences, joined, self.preprocessor.formatter)
         return Turn({**turn, 'value': value})
 
     def fit(
@@ -105,12 +158,12 @@ class EpisodeEncoder:
 
         Returns their number, the segments, the run of ids of each image, and the encoded images.
         """
-        pictures = [item.image for item in (*support, *queries) if item.image is not None]
+        pictures = [image for item in (*support, *queries) for image in item.images]
         images, runs = self.preprocessor.encode_images(pictures) if pictures else (None, [])
         length = 0
         for kept in range(len(support), -1, -1):
             items = [*support[len(support) - kept :], *queries]
-            shown = sum(item.image is not None for item in items)
+            shown = sum(len(item.images) for item in items)
             segments = self.tokenize(items[:kept], queries)
             # Runs are counted from the back: supports are dropped from the front.
             length = sum(len(s.input_ids) for s in segments) + sum(len(run) - 1 for run in runs[len(runs) - shown :])
@@ -118,7 +171,7 @@ class EpisodeEncoder:
                 if kept < len(support) and shown:
                     images, runs = self.preprocessor.encode_images(pictures[-shown:])
                 return kept, segments, runs, images if shown else None
-        asked = sum(item.image is not None for item in queries)
+        asked = sum(len(item.images) for item in queries)
         raise ValueError(
             f'query and answer alone have {length} tokens with {asked} images, more than the '
             f'{self.preprocessor.max_length} of model_max_length'
@@ -154,3 +207,46 @@ def clip_target(target: Target | None, size: tuple[int, int]) -> tuple[Target | 
     boxes, clipped_boxes = clip_boxes(target.get('boxes', []), *size)
     points, clipped_points = clip_points(target.get('points', []), *size)
     return {'boxes': boxes, 'points': points}, clipped_boxes + clipped_points
+
+
+def frame_of(size: tuple[int, int], start: Point, stop: Point) -> list[float]:
+    """The box, in pixels of an image, that 0..1 spans, from the places (0..1) of its upper left and lower right end."""
+    lows, highs = [], []
+    for length, low, high in zip(size, start, stop, strict=True):
+        scale = length / (high - low)
+        lows.append(-low * scale)
+        highs.append((1 - low) * scale)
+    return [*lows, *highs]
+
+
+def answer_places(answer: Turn, target: Target) -> dict[str, Any]:
+    """What the placeholders of an answer stand for, in pixels of the original image."""
+    found = {}
+    for key in ('boxes', 'points'):
+        entries, sequence = target.get(key, []), answer.get(f'{key}_seq')
+        if sequence:
+            found[f'answer_{key}'] = [[list(map(float, entries[int(index)])) for index in group] for group in sequence]
+    return found
+
+
+def flat_indices(sequence: Any, counts: Sequence[int]) -> list[list[int]] | None:
+    """Pairs (image, number) -> numbers through all images, which have `counts` entries."""
+    if sequence is None:
+        return None
+    flat = []
+    for group in sequence:
+        for pair in group:
+            if not names_one(pair, counts):
+                raise ValueError(
+                    f'{pair!r} names nothing: for a list of {len(counts)} images, each entry of boxes_seq and '
+                    'points_seq is a pair (image, number), both from 0'
+                )
+        flat.append([sum(counts[:image]) + number for image, number in group])
+    return flat
+
+
+def names_one(pair: Any, counts: Sequence[int]) -> bool:
+    """Whether a pair (image, number) names one of the entries, of which each image has `counts`."""
+    if not isinstance(pair, Sequence) or len(pair) != 2:
+        return False
+    return is_index(pair[0], len(counts)) and is_index(pair[1], counts[pair[0]])

@@ -18,7 +18,7 @@ TARGET_KEYS = ('boxes', 'points')
 
 
 def check_item(item: RawItem) -> None:
-    """ValueError unless an item has turns of text that alternate, at most one PIL image, and lists in its target."""
+    """ValueError unless an item has turns of text that alternate, PIL images, and lists in the target of each."""
     if not isinstance(item, Mapping):
         raise ValueError(f'the dataset returned a {type(item).__name__}; an item is a dict with conversations')
     turns, image, target = item.get('conversations'), item.get('image'), item.get('target')
@@ -28,11 +28,23 @@ def check_item(item: RawItem) -> None:
     if wrong:
         raise ValueError(f'a turn needs from and value, both text; this one is {shown(wrong[0])}')
     check_order(turns)
-    if image is not None and not isinstance(image, Image.Image):
-        raise ValueError(f'image is a {type(image).__name__}; an item has one PIL image, others are its supports')
-    check_placeholders(turns, image is not None)
-    if target is not None:
+    images = image if isinstance(image, list | tuple) else [] if image is None else [image]
+    if wrong := [other for other in images if not isinstance(other, Image.Image)]:
+        raise ValueError(f'image is a {type(wrong[0]).__name__}; expected a PIL image, a list of them, or None')
+    check_placeholders(turns, len(images))
+    if isinstance(image, list | tuple) and target is not None:
+        check_targets(target, len(images))
+    elif target is not None:
         check_target(target, image is not None)
+
+
+def check_targets(targets: Any, images: int) -> None:
+    """The targets of an item with a list of images."""
+    if not isinstance(targets, list | tuple) or len(targets) != images:
+        raise ValueError(f'target is {shown(targets)}; an item with a list of {images} images has a list of as many')
+    for target in targets:
+        if target is not None:
+            check_target(target, True)
 
 
 def check_target(target: Any, has_image: bool) -> None:
@@ -47,15 +59,15 @@ def check_target(target: Any, has_image: bool) -> None:
             raise ValueError(f'{key} need an image, this item has none')
 
 
-def check_placeholders(turns: Sequence[Mapping[str, Any]], has_image: bool) -> None:
-    """ValueError unless the questions name the item's image exactly once."""
+def check_placeholders(turns: Sequence[Mapping[str, Any]], images: int) -> None:
+    """ValueError unless the questions name each image of the item exactly once."""
     asked = sum(turn['value'].count(IMAGE_PLACEHOLDER) for turn in turns if turn['from'] == HUMAN)
     told = sum(turn['value'].count(IMAGE_PLACEHOLDER) for turn in turns if turn['from'] != HUMAN)
     if told:
         raise ValueError(f'an answer has {told} {IMAGE_PLACEHOLDER} placeholders; write them in questions only')
-    if asked != int(has_image):
+    if asked != images:
         raise ValueError(
-            f'an item with {int(has_image)} images has {asked} {IMAGE_PLACEHOLDER} placeholders; write one per image'
+            f'an item with {images} images has {asked} {IMAGE_PLACEHOLDER} placeholders; write one per image'
         )
 
 

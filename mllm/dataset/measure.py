@@ -12,6 +12,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from mllm.dataset.single_image_conversation import SingleImageConvDataset
+from mllm.types import images_of
 from mllm.utils.faults import lines_of
 from mllm.utils.image_io import ImageError, load_image
 from mllm.utils.rng import ItemRng
@@ -63,10 +64,10 @@ def measure_sample(dataset: SingleImageConvDataset, index: int) -> Measured:
     except Exception as error:  # a dataset of the user's may raise anything, and the others are to be read too
         return Measured(fault='; '.join(lines_of(error)))
     dropped = sample.meta.get('dropped_supports', 0)
-    images = [item.get('image') for item in episode.items]
+    images = [images_of(item) for item in episode.items]
     return Measured(
-        sizes=tuple(image.size for image in images if image is not None),
-        shown=sum(image is not None for image in images[dropped:]),
+        sizes=tuple(image.size for shown in images for image in shown),
+        shown=sum(map(len, images[dropped:])),
         tokens=len(sample.input_ids) + len(sample.answers.get(sample.target, ())),
         dropped=dropped,
         clipped=sample.meta.get('clipped', 0),

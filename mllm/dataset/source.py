@@ -82,3 +82,11 @@ class ItemSource(Source):
 
     def episode(self, index: int, rng: ItemRng) -> Episode:
         return Episode(query=self.get_item(index, rng))
+
+    def image_key(self, index: int) -> str | None:
+        """What items on the same image share (its path, say), found without reading it; None of items without image."""
+        raise NotImplementedError(f'{type(self).__name__} does not tell which items share an image')
+
+    def answer(self, index: int) -> str:
+        """The last answer of an item as its dataset writes it, if possible without reading the image."""
+        return self.get_item(index, ItemRng(0, 0, index))['conversations'][-1]['value']

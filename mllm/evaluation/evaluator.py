@@ -27,11 +27,15 @@ from mllm.utils.log import progress_bar
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One named evaluation: `prefix` names its files and metrics ('eval', 'test', 'multitest_{name}')."""
+    """One named evaluation: `prefix` names its files and metrics ('eval', 'test', 'multitest_{name}').
+
+    `metric_cfg` builds `metric` again, to score the predictions anew.
+    """
 
     prefix: str
     dataset: Dataset[Any]
     metric: Metric | None
+    metric_cfg: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,7 @@ class Evaluator:
         files = EvaluationFiles(Path(self.output_dir), evaluation.prefix, PartialState().is_main_process)
         files.write_predictions(predictions)
         files.write_skipped(skipped)
+        files.write_metric(evaluation.metric_cfg)
         results = {'loss': mean_loss([likelihood for *_, likelihood in rows if likelihood]), 'n': len(predictions)}
         # Every rank asks the metric, so that a fault in it ends all of them alike.
         if evaluation.metric:

@@ -103,6 +103,11 @@ def denormalise_boxes(boxes: Sequence[Box], width: int, height: int) -> list[Box
     return [[x0 * width, y0 * height, x1 * width, y1 * height] for x0, y0, x1, y1 in boxes]
 
 
+def denormalise_points(points: Sequence[Point], width: int, height: int) -> list[Point]:
+    """0..1 -> pixels."""
+    return [[x * width, y * height] for x, y in points]
+
+
 def normalise_points(points: Sequence[Point], width: int, height: int) -> list[Point]:
     """Pixels -> 0..1."""
     return [[x / width, y / height] for x, y in points]

@@ -17,20 +17,21 @@ if __name__ == '__main__':
 
 from accelerate.utils import broadcast_object_list
 from mmengine import Config
+from torch.utils.data import Dataset
 from transformers import set_seed
 from transformers.utils import logging as hf_logging
 
 from mllm.config.changes import changes
 from mllm.config.config import ConfigError, check_output_dir, dump_config, prepare_args
 from mllm.config.output_dir import CONFIG_NAME
-from mllm.dataset.builder import FLAGS, entries, prepare_data
+from mllm.dataset.builder import FLAGS, DatasetEntry, entries, prepare_data
 from mllm.engine.checkpoint import has_model, is_unfinished, resume_point
 from mllm.engine.trainer import MultimodalTrainer
 from mllm.evaluation.evaluator import Evaluation, Evaluator
 from mllm.evaluation.report.table import results_table
+from mllm.metric.builder import build_metric, metric_config
 from mllm.models.builder import load_model, load_preprocessor
 from mllm.models.freeze import is_frozen, trainable_table
-from mllm.registry import METRICS
 from mllm.utils.faults import BadSampleError, FaultsError, lines_of
 from mllm.utils.log import console, get_logger, setup_logging
 
@@ -105,8 +106,9 @@ def prepare(cfg: Config, training_args: TrainingArguments) -> tuple[MultimodalTr
         model = load_model(model_args, preprocessor)
     except (ValueError, FileNotFoundError) as error:
         raise ConfigError(lines_of(error), str(cfg.filename)) from error
+    boxes = (cfg.model_args.get('target_processor') or {}).get('boxes')
     evaluations = {
-        entry.prefix: Evaluation(entry.prefix, datasets[entry.prefix], build_metric(entry.compute_metric))
+        entry.prefix: make_evaluation(entry, datasets[entry.prefix], boxes)
         for entry in entries(cfg.data_args, parts)
         if entry.prefix != 'train'
     }
@@ -158,8 +160,11 @@ def trained_model(model_args: Mapping[str, Any], training_args: TrainingArgument
     return {**model_args, 'model_name_or_path': source}
 
 
-def build_metric(cfg: Any) -> Any:
-    return METRICS.build(cfg) if cfg else None
+def make_evaluation(entry: DatasetEntry, dataset: Dataset[Any], boxes: Mapping[str, Any] | None) -> Evaluation:
+    if not entry.compute_metric:
+        return Evaluation(entry.prefix, dataset, None)
+    metric = metric_config(entry.compute_metric, boxes)
+    return Evaluation(entry.prefix, dataset, build_metric(metric), metric)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -41,7 +41,7 @@ def make_preprocessor() -> Callable[..., Preprocessor]:
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope='session')
 def preprocessor(make_preprocessor: Callable[..., Preprocessor]) -> Preprocessor:
     return make_preprocessor()
 

@@ -1,8 +1,11 @@
 """The encoder: boxes into text, episodes into one sequence, supports dropped whole."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from mllm.dataset.encoder import EpisodeEncoder
@@ -160,3 +163,76 @@ def test_a_sample_in_which_nothing_is_learnt_is_an_error(preprocessor: Preproces
     item['conversations'][1]['supervised'] = False
     with pytest.raises(ValueError, match='no token of this sample is learnt'):
         EpisodeEncoder(preprocessor, training=True)(Episode(item), 0)
+
+
+def ask(question: str, answer: str, **more) -> list[Turn]:
+    return [Turn({'from': 'human', 'value': question}), Turn({'from': 'gpt', 'value': answer, **more})]
+
+
+@given(st.integers(8, 60), st.integers(8, 60), st.lists(st.floats(0, 0.9), min_size=4, max_size=4))
+def test_places_in_text_are_mapped_back_to_pixels_by_the_frame(
+    preprocessor: Preprocessor, width: int, height: int, unit: list[float]
+):
+    (x0, x1), (y0, y1) = sorted(unit[:2]), sorted(unit[2:])
+    box = [x0 * width, y0 * height, max(x1 * width, x0 * width + 0.5), max(y1 * height, y0 * height + 0.5)]
+    item = RawItem(
+        image=Image.new('RGB', (width, height)),
+        target={'boxes': [box], 'points': [[1, 2]]},
+        conversations=ask('Where in <image>?', '<boxes> <points>', boxes_seq=[[0]], points_seq=[[0]]),
+    )
+    sample = EpisodeEncoder(preprocessor, training=False)(Episode(item), 0)
+    clipped = [*box[:2], min(box[2], width), min(box[3], height)]
+    assert sample.meta['answer_boxes'] == [[pytest.approx(clipped)]]
+    assert sample.meta['answer_points'] == [[[1, 2]]]
+    assert sample.meta['image_size'] == [width, height]
+    left, top, right, bottom = sample.meta['frame']
+    (written,) = preprocessor.formatter.extract_boxes(sample.target)[0]
+    scale = [right - left, bottom - top] * 2
+    back = [value * size + start for value, size, start in zip(written, scale, [left, top] * 2, strict=True)]
+    assert back == pytest.approx(clipped, abs=max(width, height) / 1000)
+
+
+def test_training_samples_carry_no_places(preprocessor: Preprocessor):
+    item = RawItem(
+        image=Image.new('RGB', (9, 5)),
+        target={'boxes': [[1, 1, 2, 2]]},
+        conversations=ask('Where in <image>?', '<boxes>', boxes_seq=[[0]]),
+    )
+    assert EpisodeEncoder(preprocessor, training=True)(Episode(item), 0).meta == {}
+
+
+def test_an_item_with_several_images(preprocessor: Preprocessor):
+    item = RawItem(
+        image=[Image.new('RGB', (10, 10), (1, 0, 0)), Image.new('RGB', (20, 10), (2, 0, 0))],
+        target=[{'boxes': [[0, 0, 5, 5], [5, 5, 10, 10]]}, {'boxes': [[0, 0, 20, 10]], 'points': [[10, 5]]}],
+        conversations=ask(
+            'Is <image> in <image>?', 'No: <boxes> at <points>', boxes_seq=[[(0, 1), (1, 0)]], points_seq=[[(1, 0)]]
+        ),
+    )
+    sample = EpisodeEncoder(preprocessor, training=False)(Episode(item), 0)
+    assert sample.target == 'No: [0.500,0.500,1.000,1.000;0.000,0.250,1.000,0.750] at [0.500,0.500]'
+    assert sample.input_ids.count(preprocessor.image_token_id) == 2 * TOKENS_PER_IMAGE
+    assert [entry[:3] for entry in sample.images.tolist()] == [[10, 10, 1], [20, 20, 111]]
+    assert 'frame' not in sample.meta
+
+
+@pytest.mark.parametrize('wrong', [0, (0, 2), (2, 0), (-1, 0), (0,)])
+def test_places_of_several_images_are_pairs(preprocessor: Preprocessor, wrong):
+    item = RawItem(
+        image=[Image.new('RGB', (10, 10))] * 2,
+        target=[{'boxes': [[0, 0, 5, 5], [5, 5, 10, 10]]}, None],
+        conversations=ask('Is <image> in <image>?', '<boxes>', boxes_seq=[[wrong]]),
+    )
+    with pytest.raises(ValueError, match='is a pair'):
+        EpisodeEncoder(preprocessor, training=False)(Episode(item), 0)
+
+
+def test_supports_with_several_images_are_dropped_whole(preprocessor: Preprocessor):
+    two = RawItem(image=[Image.new('RGB', (10, 10), (7, 0, 0))] * 2, conversations=ask('<image> <image>?', 'yes'))
+    one = RawItem(image=Image.new('RGB', (10, 10), (3, 0, 0)), conversations=ask('<image>?', 'no'))
+    whole = EpisodeEncoder(preprocessor, training=True)(Episode(one, (two, one)), 0)
+    assert [entry[2] for entry in whole.images.tolist()] == [7, 7, 3, 3]
+    short = replace(preprocessor, max_length=len(whole.input_ids) - 1)
+    sample = EpisodeEncoder(short, training=True)(Episode(one, (two, one)), 0)
+    assert sample.meta['dropped_supports'] == 1
+    assert [entry[2] for entry in sample.images.tolist()] == [3, 3]

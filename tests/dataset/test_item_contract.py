@@ -24,6 +24,9 @@ def item(question: str = 'What is <image>?', answer: str = 'a cat', **changes: A
         item('What?', image=None, target=None),
         item(target={'boxes': np.zeros((1, 4)), 'points': ()}),
         item('What?', image=None, target={'boxes': []}),
+        item('<image> or <image>?', image=[PICTURE, PICTURE], target=[None, {'boxes': [[0, 0, 1, 1]]}]),
+        item('<image>?', image=[PICTURE]),
+        item('What?', image=[]),
     ],
 )
 def test_items_of_the_contract(good: Any):
@@ -41,7 +44,11 @@ def test_items_of_the_contract(good: Any):
         (item(answer=None), 'a turn needs from and value'),  # type: ignore[arg-type]
         (item(image='a.png'), 'image is a str'),
         (item(image=np.zeros((4, 4, 3))), 'image is a ndarray'),
-        (item(image=[PICTURE, PICTURE]), 'image is a list'),
+        (item(image=[PICTURE, PICTURE]), 'with 2 images has 1 <image> placeholders'),
+        (item(image=[PICTURE, 'a.png']), 'image is a str'),
+        (item(image=[PICTURE], target={'boxes': []}), 'has a list of as many'),
+        (item(image=[PICTURE], target=[None, None]), 'has a list of as many'),
+        (item(image=[PICTURE], target=[{'boxes': None}]), 'boxes is None'),
         (item('What?'), 'with 1 images has 0 <image> placeholders'),
         (item('What?', 'it is <image>'), 'an answer has 1 <image> placeholders'),
         (item(target=[[1, 2, 3, 4]]), 'target is'),

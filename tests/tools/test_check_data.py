@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from mllm.dataset.single_image_dataset.base import MInstrDataset
+from mllm.dataset.single_image_dataset.base import MInstrDataset, Row
 from mllm.registry import DATASETS
 from mllm.types import RawItem
 from mllm.utils.rng import ItemRng
@@ -22,11 +22,10 @@ class CheckedCaptions(MInstrDataset):
     """Lines like {"picture": "a.jpg", "text": "a dog", "box": [10, 20, 200, 180]}."""
 
     placeholders = ('<image>',)
+    image_field = 'picture'
 
-    def get_item(self, index: int, rng: ItemRng) -> RawItem:
-        row = self.get_row(index)
+    def make_item(self, row: Row, rng: ItemRng) -> RawItem:
         return {
-            'image': self.get_image(row['picture']),
             'target': {'boxes': [row['box']]},
             'conversations': [
                 {'from': 'human', 'value': self.get_template(rng)},

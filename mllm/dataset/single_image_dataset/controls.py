@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
 from PIL import Image
 
-from mllm.types import Episode, RawItem, Turn
+from mllm.types import Episode, RawItem, Turn, images_of
 
 Control = Literal['blank_supports', 'permute_labels'] | None
 
@@ -30,9 +30,11 @@ def apply_control(episode: Episode, control: Control) -> Episode:
 
 
 def blanked(item: RawItem) -> RawItem:
-    """The item with a white image of the same size."""
-    image = item.get('image')
-    return item if image is None else {**item, 'image': Image.new('RGB', image.size, 'white')}
+    """The item with white images of the same sizes."""
+    white = [Image.new('RGB', image.size, 'white') for image in images_of(item)]
+    if not white:
+        return item
+    return {**item, 'image': white if isinstance(item.get('image'), Sequence) else white[0]}
 
 
 def relabelled(episode: Episode, new_labels: Mapping[str, str]) -> Episode:

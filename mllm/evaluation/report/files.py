@@ -1,6 +1,7 @@
 """Stage 12 of a sample's way, on disk: the files of one named evaluation, and reading them again.
 
     {prefix}_extra_prediction.jsonl   one row a sample: index, pred, target, meta, score, and the metric's own columns
+    {prefix}_metric.json              the config of the metric, which scores the first file again
     {prefix}_results.json             the metrics, prefixed
     {prefix}_tables.json              {name of a grouping: rows}, where the metric groups its samples
     {prefix}_skipped.jsonl            index and reason of the samples that could not be made, where there are any
@@ -23,7 +24,8 @@ from mllm.utils.log import get_logger
 
 logger = get_logger(__name__)
 
-PREDICTIONS, RESULTS, TABLES, SKIPPED = 'extra_prediction.jsonl', 'results.json', 'tables.json', 'skipped.jsonl'
+PREDICTIONS, SKIPPED = 'extra_prediction.jsonl', 'skipped.jsonl'
+METRIC, RESULTS, TABLES = 'metric.json', 'results.json', 'tables.json'
 PREDICTION_FIELDS = {field.name for field in fields(Prediction)}
 
 
@@ -55,6 +57,9 @@ class EvaluationFiles:
         self.write(SKIPPED, json_lines(map(asdict, skipped)) or None)
         if skipped and self.writes:
             logger.warning('%s: %d samples skipped, listed in %s', self.prefix, len(skipped), self.path(SKIPPED))
+
+    def write_metric(self, cfg: Mapping[str, Any] | None) -> None:
+        self.write(METRIC, json.dumps(cfg) + '\n' if cfg else None)
 
     def write_results(self, metrics: Mapping[str, Any]) -> None:
         self.write(RESULTS, json.dumps(metrics, indent=2) + '\n')

@@ -1,0 +1,51 @@
+"""Before stage 1 of a sample's way: reading the large JSON files of official downloads without holding them."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import ijson
+
+FAULTS = (ijson.JSONError, UnicodeDecodeError, EOFError, gzip.BadGzipFile, zlib.error)
+
+
+def open_json(path: Path) -> IO[bytes]:
+    """A JSON file, unpacked on the way if it is gzip."""
+    with path.open('rb') as file:
+        packed = file.read(2) == b'\x1f\x8b'
+    return gzip.open(path, 'rb') if packed else path.open('rb')  # type: ignore[return-value]
+
+
+def stream_items(path: Path, prefix: str = 'item') -> Iterator[Any]:
+    """The elements of an array in a JSON file: 'item' for one at the top, 'questions.item' for one in an object.
+
+    ValueError naming the file where it is cut off, not JSON, or has no such array.
+    """
+    found = False
+    with open_json(path) as file:
+        try:
+            for element in ijson.items(file, prefix, use_float=True):
+                found = True
+                yield element
+        except FAULTS as error:
+            raise ValueError(f'{path}: not whole JSON ({error}); fetch it again') from error
+    if not found:
+        raise ValueError(f'{path}: nothing at {prefix!r}; is it another file of the dataset?')
+
+
+def stream_pairs(path: Path, prefix: str = '') -> Iterator[tuple[str, Any]]:
+    """The (key, value) pairs of an object in a JSON file, '' for the one at the top; errors as for `stream_items`."""
+    found = False
+    with open_json(path) as file:
+        try:
+            for pair in ijson.kvitems(file, prefix, use_float=True):
+                found = True
+                yield pair
+        except FAULTS as error:
+            raise ValueError(f'{path}: not whole JSON ({error}); fetch it again') from error
+    if not found:
+        raise ValueError(f'{path}: nothing at {prefix!r}; is it another file of the dataset?')

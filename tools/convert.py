@@ -1,0 +1,93 @@
+"""Convert the official files of a dataset to the JSON Lines that its class reads.
+
+python tools/convert.py DATASET --root DIR --out DIR [--split NAME ...]
+
+Without --split, every split whose files are below --root. docs/data.md tells for each dataset where to get it and what
+lies where.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from rich.console import Console
+from rich.table import Table
+
+from mllm.dataset.convert.base import Converter, Summary, convert
+from mllm.registry import CONVERTERS, nearest
+from mllm.utils.faults import lines_of, stop_on
+from mllm.utils.log import console, progress_bar
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or '').splitlines()[0])
+    parser.add_argument('dataset', help=f'one of {", ".join(CONVERTERS.names())}')
+    parser.add_argument('--root', type=Path, required=True, help='the folder of the official download')
+    parser.add_argument('--out', type=Path, required=True, help='the folder for the JSON Lines')
+    parser.add_argument('--split', nargs='+', default=[], metavar='NAME')
+    return parser.parse_args(argv)
+
+
+def chosen_splits(converter: Converter, named: Sequence[str]) -> list[str]:
+    """The splits to convert. ValueError or FileNotFoundError with everything that is wrong."""
+    if not converter.root.is_dir():
+        raise FileNotFoundError(f'--root {converter.root}: no such folder')
+    unknown = [name for name in named if name not in converter.splits]
+    stop_on([f'--split {name}: no such split{nearest(name, converter.splits)}' for name in unknown])
+    missing = {split: converter.missing(split) for split in named or converter.splits}
+    if named and any(missing.values()):
+        gone = [f'--split {split} needs {path}, which is not there' for split in named for path in missing[split]]
+        raise FileNotFoundError('\n'.join(gone))
+    there = [split for split, gone in missing.items() if not gone]
+    if not there:
+        wanted = [f'  {split}: {", ".join(map(str, gone))}' for split, gone in missing.items()]
+        raise FileNotFoundError('\n'.join([f'--root {converter.root}: no split has its files there. Needed:', *wanted]))
+    return there
+
+
+def summary_table(summaries: Sequence[Summary]) -> Table:
+    table = Table('split', 'rows', 'images', 'clipped', 'skipped', 'file')
+    for summary in summaries:
+        reasons = [f'{count} {reason}' for reason, count in sorted(summary.skipped.items())]
+        counts = [f'{count:,}' for count in (summary.rows, summary.images, summary.clipped)]
+        table.add_row(summary.split, *counts, '\n'.join(reasons) or '0', '\n'.join(map(str, summary.files)))
+    return table
+
+
+def run(args: argparse.Namespace, out: Console) -> int:
+    converter: Converter = CONVERTERS.get(args.dataset)(args.root)
+    splits = chosen_splits(converter, args.split)
+    summaries, faults = [], []
+    with progress_bar(True) as progress:
+        for split in splits:
+            task = progress.add_task(split, total=None)
+            try:
+                summary = convert(converter, split, args.out, lambda task=task: progress.advance(task))
+            except (ValueError, OSError) as error:
+                faults += [f'{split}: {line}' for line in lines_of(error)]
+            else:
+                summaries.append(summary)
+    out.print(summary_table(summaries))
+    if absent := [split for split in converter.splits if split not in splits]:
+        out.print(f'Not converted, as their files are not below {args.root}: {", ".join(absent)}', soft_wrap=True)
+    if faults:
+        sys.stderr.write('\n'.join(faults) + '\n')
+    return 2 if faults else 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parse_args(argv)
+    try:
+        return run(args, console())
+    except (ValueError, OSError) as error:
+        sys.stderr.write('\n'.join(lines_of(error)) + '\n')
+        return 2
+
+
+if __name__ == '__main__':
+    sys.exit(main())
