@@ -68,6 +68,14 @@ class Source(ABC):
         """The image files that episodes are drawn from, where not every episode shows all of its own; else nothing."""
         return iter(())
 
+    def image_key(self, index: int) -> str | None:
+        """What items on the same image share (its path, say), found without reading it; None of items without image."""
+        raise ValueError(f'{type(self).__name__} does not tell which items share an image; it needs image_key(index)')
+
+    def answer(self, index: int) -> str:
+        """The last answer of an item as its dataset writes it, if possible without reading the image."""
+        return self[index]['conversations'][-1]['value']
+
     def most_shots(self) -> int | None:
         """With how many shots every class still has supports of its own for each; None without supports."""
         return None
@@ -82,11 +90,3 @@ class ItemSource(Source):
 
     def episode(self, index: int, rng: ItemRng) -> Episode:
         return Episode(query=self.get_item(index, rng))
-
-    def image_key(self, index: int) -> str | None:
-        """What items on the same image share (its path, say), found without reading it; None of items without image."""
-        raise NotImplementedError(f'{type(self).__name__} does not tell which items share an image')
-
-    def answer(self, index: int) -> str:
-        """The last answer of an item as its dataset writes it, if possible without reading the image."""
-        return self.get_item(index, ItemRng(0, 0, index))['conversations'][-1]['value']

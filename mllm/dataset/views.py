@@ -58,6 +58,14 @@ class View(Source):
         source, inner = self.locate(index)
         return source.describe(inner)
 
+    def image_key(self, index: int) -> str | None:
+        source, inner = self.locate(index)
+        return source.image_key(inner)
+
+    def answer(self, index: int) -> str:
+        source, inner = self.locate(index)
+        return source.answer(inner)
+
     def problems(self) -> Iterator[str]:
         for source in self.sources:
             yield from source.problems()

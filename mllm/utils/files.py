@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A path beside `path` to write to; if the block ends well it is on the disk and then renamed over `path`."""
-    part = path.with_name(path.name + '.part')
+def replacing(path: Path, unique: bool = False) -> Iterator[Path]:
+    """A path beside `path` to write to; if the block ends well it is on the disk and then renamed over `path`.
+
+    `unique`: several processes may write the same file at once.
+    """
+    part = path.with_name(f'{path.name}.{uuid.uuid4().hex}.part' if unique else path.name + '.part')
     yield part
     flush(part)
     os.replace(part, path)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -24,6 +24,11 @@ class ItemRng:
     seed: int
     epoch: int = 0
     index: int = 0
+    scope: str = ''
 
     def __call__(self, purpose: str) -> np.random.Generator:
-        return item_rng(self.seed, self.epoch, self.index, purpose)
+        return item_rng(self.seed, self.epoch, self.index, self.scope + purpose)
+
+    def within(self, scope: str) -> ItemRng:
+        """The randomness of a part of the item, which asks for the same purposes as the item itself."""
+        return replace(self, scope=f'{self.scope}{scope}/')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -92,7 +93,8 @@ class AnnotatedDataset(ItemSource):
         return target
 
     def image_key(self, index: int) -> str | None:
-        return self.image_path(self.get_row(index))
+        path = self.image_path(self.get_row(index))
+        return path and os.path.normpath(os.path.join(self.image_folder or '', path))
 
     def answer(self, index: int) -> str:
         return self.make_item(self.get_row(index), ItemRng(0, 0, index))['conversations'][-1]['value']

@@ -6,6 +6,7 @@ The training task of the control that never sees an episode; its candidates make
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Iterator
 
 from mllm.dataset.single_image_dataset.class_bank import ClassBank
@@ -75,6 +76,12 @@ class LabelledImageDataset(ItemSource):
                 'image_path': path,
             },
         }
+
+    def image_key(self, index: int) -> str | None:
+        return os.path.normpath(os.path.join(self.bank.image_folder or '', self.labelled[index][1]))
+
+    def answer(self, index: int) -> str:
+        return self.answer_template.replace(LABEL_PLACEHOLDER, self.bank[self.labelled[index][0]].label)
 
     def describe(self, index: int) -> str:
         return self.bank.where(self.labelled[index][0])
