@@ -67,6 +67,10 @@ def rate(name: str, values: Sequence[float], predictions: Sequence[Prediction]) 
     """
     if not values:
         return {}
-    clusters = [prediction.meta.get('support_key', f'sample {prediction.index}') for prediction in predictions]
-    low, high = confidence_interval(values, clusters)
+    low, high = confidence_interval(values, clusters_of(predictions))
     return {name: sum(values) / len(values), f'{name}_ci_low': low, f'{name}_ci_high': high}
+
+
+def clusters_of(predictions: Sequence[Prediction]) -> list[str]:
+    """What rises and falls together: predictions that share their supports, else each alone."""
+    return [prediction.meta.get('support_key', f'sample {prediction.index}') for prediction in predictions]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
@@ -52,14 +53,8 @@ def cluster_bootstrap_interval(
     estimate = float(sums.sum() / sizes.sum())
     if np.ptp(sums / sizes) < 1e-12:
         return proportion_interval(estimate * len(sizes), len(sizes), confidence)
-    rng = np.random.default_rng(seed)
-    means: list[np.ndarray] = []
-    # Many rounds at once, as far as memory allows.
-    for begin in range(0, rounds, step := max(1, MAX_DRAWN // len(sizes))):
-        drawn = rng.integers(len(sizes), size=(min(step, rounds - begin), len(sizes)))
-        means.append(sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1))
-    low, high = np.quantile(np.concatenate(means), [(1 - confidence) / 2, (1 + confidence) / 2])
-    return min(float(low), estimate), max(float(high), estimate)
+    low, high = bootstrap_bounds(np.asarray(values, dtype=float), member, seed, rounds, confidence)
+    return min(low, estimate), max(high, estimate)
 
 
 def confidence_interval(values: Sequence[float], clusters: Sequence[Hashable]) -> tuple[float, float]:
@@ -67,3 +62,76 @@ def confidence_interval(values: Sequence[float], clusters: Sequence[Hashable]) -
     if len(set(clusters)) == len(clusters):
         return proportion_interval(sum(values), len(values))
     return cluster_bootstrap_interval(values, clusters)
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """Of two runs on the same samples, first minus second: the mean with its 95 % interval, the p-value of no
+    difference, and on how many samples the first is better, worse.
+    """
+
+    mean: float
+    low: float
+    high: float
+    p_value: float
+    better: int
+    worse: int
+
+
+def paired_difference(
+    first: Sequence[float], second: Sequence[float], clusters: Sequence[Hashable], seed: int = 0, rounds: int = 10_000
+) -> PairedDifference:
+    """Compare scores of the same samples, sample by sample.
+
+    The p-value is that of the paired permutation test (two-sided; R. A. Fisher, The Design of Experiments, 1935), which
+    exchanges the two runs in a random half of the clusters; of all exchanges where these are no more than `rounds`. The
+    interval is the cluster bootstrap's.
+    """
+    if not len(first) == len(second) == len(clusters) or not len(first):
+        raise ValueError(
+            f'{len(first)} and {len(second)} scores in {len(clusters)} clusters: expected as many, not none'
+        )
+    differences = np.asarray(first, dtype=float) - np.asarray(second, dtype=float)
+    numbers = {cluster: number for number, cluster in enumerate(dict.fromkeys(clusters))}
+    member = np.array([numbers[cluster] for cluster in clusters])
+    sums = np.bincount(member, weights=differences)
+    sums = sums[sums != 0]
+    low, high = bootstrap_bounds(differences, member, seed)
+    return PairedDifference(
+        float(differences.mean()),
+        low,
+        high,
+        permutation_p_value(sums, seed, rounds),
+        int((differences > 0).sum()),
+        int((differences < 0).sum()),
+    )
+
+
+def permutation_p_value(sums: np.ndarray, seed: int, rounds: int) -> float:
+    """How often a sum with random signs is at least as far from 0 as the sum itself."""
+    observed = abs(sums.sum()) - 1e-9 * np.abs(sums).sum()
+    if 2 ** min(len(sums), 63) <= rounds:
+        codes = np.arange(2 ** len(sums))[:, None] >> np.arange(len(sums)) & 1
+        return float(np.mean(np.abs((1 - 2 * codes) @ sums) >= observed))
+    rng = np.random.default_rng(seed)
+    step = max(1, MAX_DRAWN // len(sums))
+    hits = 0
+    for begin in range(0, rounds, step):
+        signs = rng.integers(2, size=(min(step, rounds - begin), len(sums))) * 2 - 1
+        hits += int((np.abs(signs @ sums) >= observed).sum())
+    return (hits + 1) / (rounds + 1)
+
+
+def bootstrap_bounds(
+    values: np.ndarray, member: np.ndarray, seed: int, rounds: int = 2000, confidence: float = CONFIDENCE
+) -> tuple[float, float]:
+    """Percentile bounds of the mean under resampling of whole clusters, `member` being the number of each value's."""
+    sizes, sums = np.bincount(member), np.bincount(member, weights=values)
+    rng = np.random.default_rng(seed)
+    means: list[np.ndarray] = []
+    # Many rounds at once, as far as memory allows.
+    for begin in range(0, rounds, step := max(1, MAX_DRAWN // len(sizes))):
+        drawn = rng.integers(len(sizes), size=(min(step, rounds - begin), len(sizes)))
+        means.append(sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1))
+    low, high = np.quantile(np.concatenate(means), [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)

@@ -1,9 +1,16 @@
+import math
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mllm.metric import statistics
-from mllm.metric.statistics import cluster_bootstrap_interval, confidence_interval, proportion_interval
+from mllm.metric.statistics import (
+    cluster_bootstrap_interval,
+    confidence_interval,
+    paired_difference,
+    proportion_interval,
+)
 
 counts = st.integers(0, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 clustered = st.lists(st.tuples(st.sampled_from([0.0, 1.0]), st.integers(0, 6)), min_size=1, max_size=60)
@@ -103,3 +110,38 @@ def test_bootstrap_needs_a_cluster_per_value():
         cluster_bootstrap_interval([1.0, 0.0], ['a'])
     with pytest.raises(ValueError, match='0 values'):
         cluster_bootstrap_interval([], [])
+
+
+scores = st.lists(st.tuples(st.sampled_from([0.0, 0.5, 1.0]), st.sampled_from([0.0, 0.5, 1.0])), min_size=1, max_size=9)
+
+
+@given(scores)
+def test_a_paired_difference_turns_round_with_the_runs(pairs):
+    first, second = zip(*pairs)
+    there = paired_difference(first, second, range(len(first)))
+    back = paired_difference(second, first, range(len(first)))
+    assert back.p_value == pytest.approx(there.p_value)
+    assert (back.mean, back.better, back.worse) == (pytest.approx(-there.mean), there.worse, there.better)
+    assert there.low <= there.mean + 1e-12
+    assert there.mean <= there.high + 1e-12
+
+
+@given(st.integers(0, 10), st.integers(0, 10))
+def test_of_single_samples_the_p_value_is_that_of_the_sign_test(better: int, worse: int):
+    """Right and wrong answers: how often a fair coin thrown for each sample that differs is as uneven."""
+    first, second = [1.0] * better + [0.0] * worse + [1.0], [0.0] * better + [1.0] * worse + [1.0]
+    n, distance = better + worse, abs(better - worse)
+    expected = sum(math.comb(n, k) for k in range(n + 1) if abs(n - 2 * k) >= distance) / 2**n
+    found = paired_difference(first, second, range(len(first))).p_value
+    assert found == pytest.approx(expected, abs=1e-12 if 2**n <= 10_000 else 0.03)
+
+
+def test_clusters_are_exchanged_whole():
+    first, second = [1.0] * 8, [0.0] * 8
+    assert paired_difference(first, second, range(8)).p_value == 2 / 2**8
+    assert paired_difference(first, second, [0, 0, 0, 0, 1, 1, 1, 1]).p_value == 2 / 2**2
+
+
+def test_scores_of_other_numbers_are_refused():
+    with pytest.raises(ValueError, match='expected as many'):
+        paired_difference([1.0], [1.0, 0.0], [0])

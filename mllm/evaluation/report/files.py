@@ -19,7 +19,9 @@ from typing import Any
 
 from mllm.metric.base import TableRow
 from mllm.types import Prediction, Skipped
+from mllm.utils.faults import stop_on
 from mllm.utils.files import write_text_atomically
+from mllm.utils.line_file import LineFile
 from mllm.utils.log import get_logger
 
 logger = get_logger(__name__)
@@ -78,10 +80,42 @@ class EvaluationFiles:
         else:
             write_text_atomically(path, text)
 
+    def read_predictions(self) -> list[Prediction]:
+        """What `write_predictions` wrote, without the metric's columns; ValueError with file and line otherwise."""
+        return read_predictions(self.path(PREDICTIONS))
+
+    def read_metric(self) -> dict[str, Any] | None:
+        """What `write_metric` wrote; None if it wrote nothing."""
+        path = self.path(METRIC)
+        return json.loads(path.read_text(encoding='utf-8')) if path.is_file() else None
+
+    def read_results(self) -> dict[str, Any]:
+        """The metrics without their prefix; empty if none were written."""
+        path = self.path(RESULTS)
+        found = json.loads(path.read_text(encoding='utf-8')) if path.is_file() else {}
+        return {key.removeprefix(f'{self.prefix}_'): value for key, value in found.items()}
+
     def read_tables(self) -> dict[str, list[TableRow]]:
         """What `write_tables` wrote; empty if it wrote nothing."""
         path = self.path(TABLES)
         return json.loads(path.read_text(encoding='utf-8')) if path.is_file() else {}
+
+
+def read_predictions(path: Path) -> list[Prediction]:
+    """The predictions of a file; FileNotFoundError, or ValueError with every line that is none."""
+    rows, faults = LineFile(str(path)), []
+    predictions = []
+    for index in range(len(rows)):
+        try:
+            row = rows[index]
+            given = {name: row[name] for name in PREDICTION_FIELDS if name in row}
+            predictions.append(Prediction(**given))
+        except ValueError as error:
+            faults.append(str(error))
+        except TypeError:
+            faults.append(f'{rows.where(index)}: needs index, pred and target, and has {", ".join(row)}')
+    stop_on(faults)
+    return predictions
 
 
 def read_results(folder: Path) -> dict[str, dict[str, Any]]:
