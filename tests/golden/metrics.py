@@ -1,4 +1,4 @@
-"""Golden cases of the link-context metrics, run through `LinkContextAccuracy`.
+"""Golden cases of metrics; here those of link-context learning, run through `LinkContextAccuracy`.
 
 `RUNNERS` give what the released rule gives; `SANE` give our own accuracy. Both take a whole case, keyed by its group,
 return what it expects, and raise ValueError to refuse. The habits of the released metric classes live here:
@@ -17,14 +17,11 @@ from mllm.metric.link_context import LinkContextAccuracy
 from mllm.metric.link_context_legacy import legacy_label
 from mllm.metric.text import normalise_answer
 from mllm.types import Prediction
+from tests.golden import metrics_released
+from tests.golden.metrics_released import answer_alone
 
 Case = dict[str, Any]
 Pair = tuple[str, str]
-
-
-def answer_alone(text: str) -> str:
-    """What stands behind the last role marker and before the end mark."""
-    return text.split('ASSISTANT:')[-1].split('</s>')[0].strip()
 
 
 def isekai_pairs(case: Case) -> list[Pair]:
@@ -98,5 +95,26 @@ def sane_numbers(case: Case, pairs: Sequence[Pair]) -> Case:
     return {'accuracy': numbers['accuracy'], 'failed': numbers['parse_failures'], 'target_failed': 0}
 
 
-RUNNERS: dict[str, Callable[[Case], Case]] = {'isekai': isekai, 'imagenet100': imagenet100}
-SANE: dict[str, Callable[[Case], Case]] = {'isekai': sane_isekai, 'imagenet100': sane_imagenet100}
+def ids(case: Case) -> Case:
+    """Token ids: the texts they stand for, by the metric of the case."""
+    by_metric = {
+        'RECComputeMetrics': metrics_released.RUNNERS['rec'],
+        'GQAComputeMetrics': metrics_released.RUNNERS['gqa'],
+        'PointQAComputeMetrics': metrics_released.RUNNERS['pointqa'],
+        'ISEKAIMetrics': isekai,
+        'ImageNetTest100Metrics': imagenet100,
+    }
+    return by_metric[case['metric']](metrics_released.decoded(case))
+
+
+RUNNERS: dict[str, Callable[[Case], Case]] = {
+    'isekai': isekai,
+    'imagenet100': imagenet100,
+    'ids': ids,
+    **metrics_released.RUNNERS,
+}
+SANE: dict[str, Callable[[Case], Case]] = {
+    'isekai': sane_isekai,
+    'imagenet100': sane_imagenet100,
+    **metrics_released.SANE,
+}

@@ -23,6 +23,8 @@ from mllm.utils.rng import ItemRng
 IDS = ('ref_id', 'sent_id', 'references')
 THRESHOLDS = (0.25, 0.5, 0.75, 0.9)
 HEADLINE = 0.5
+ROUNDING = 1e-6
+"""An overlap counts where it is above a threshold: exactly half is not above one half, whatever its last bit."""
 
 
 def ids_of(row: Row) -> dict[str, Any]:
@@ -93,7 +95,7 @@ class RECComputeMetrics(Metric[list[float]]):
         return boxes[0] if len(boxes) == 1 else None
 
     def score(self, value: list[float], prediction: Prediction) -> float:
-        return float(self.overlap(value, prediction) > HEADLINE)
+        return float(self.overlap(value, prediction) > HEADLINE + ROUNDING)
 
     def overlap(self, box: list[float] | None, prediction: Prediction) -> float:
         true = self.true_box(prediction)
@@ -110,7 +112,7 @@ class RECComputeMetrics(Metric[list[float]]):
         for row, prediction in zip(rows, predictions, strict=True):
             first, true = self.boxes(prediction)[:1], self.true_box(prediction)
             row['iou'] = self.overlap(row['extracted'], prediction)
-            row['first_box_correct'] = float(bool(first) and self.overlap(first[0], prediction) > HEADLINE)
+            row['first_box_correct'] = float(bool(first) and self.overlap(first[0], prediction) > HEADLINE + ROUNDING)
             row['true_box'] = true
             row['size'] = self.size(prediction)
         return rows
@@ -126,7 +128,7 @@ class RECComputeMetrics(Metric[list[float]]):
         }
         for threshold in (HEADLINE, *(other for other in THRESHOLDS if other != HEADLINE)):
             name = 'accuracy' if threshold == HEADLINE else f'accuracy_{threshold * 100:.0f}'
-            numbers |= rate(name, [float(iou > threshold) for iou in ious], of)
+            numbers |= rate(name, [float(iou > threshold + ROUNDING) for iou in ious], of)
         numbers |= rate('iou', ious, of)
         return numbers | rate('first_box_accuracy', [row['first_box_correct'] for row, _ in scored], of)
 
