@@ -94,7 +94,11 @@ class AnnotatedDataset(ItemSource):
 
     def image_key(self, index: int) -> str | None:
         path = self.image_path(self.get_row(index))
-        return path and os.path.normpath(os.path.join(self.image_folder or '', path))
+        return path and self.key_of(path)
+
+    def key_of(self, path: str) -> str:
+        """What an image is known by, however its path is written."""
+        return os.path.normpath(os.path.join(self.image_folder or '', path))
 
     def answer(self, index: int) -> str:
         return self.make_item(self.get_row(index), ItemRng(0, 0, index))['conversations'][-1]['value']

@@ -76,11 +76,9 @@ class FlickrBox2Caption(FlickrDataset):
     ) -> None:
         super().__init__(filename, image_folder, template_string, template_file, max_dynamic_size, box_unit)
         forms = get_args(CaptionWithBox)
-        faults = (
-            []
-            if caption_with_box in forms
-            else [f'caption_with_box={caption_with_box!r}{nearest(str(caption_with_box), forms)}']
-        )
+        faults = []
+        if caption_with_box not in forms:
+            faults.append(f'caption_with_box={caption_with_box!r}{nearest(str(caption_with_box), forms)}')
         faults += [] if box_max_num >= 1 else [f'box_max_num={box_max_num}: expected at least 1']
         if faults:
             raise FaultsError([*faults, *self.problems()])
