@@ -1,17 +1,20 @@
 """Convert the official files of a dataset to the JSON Lines that its class reads.
 
-python tools/convert.py DATASET --root DIR --out DIR [--split NAME ...]
+python tools/convert.py DATASET --root DIR --out DIR [--split NAME ...] [--set NAME=VALUE ...]
 
-Without --split, every split whose files are below --root. docs/data.md tells for each dataset where to get it and what
-lies where.
+Without --split, every split whose files are below --root. docs/data.md tells for each dataset where to get it, what
+lies where, and which options it has. A file appears under its name only when it is complete.
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
+import inspect
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -30,7 +33,31 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument('--root', type=Path, required=True, help='the folder of the official download')
     parser.add_argument('--out', type=Path, required=True, help='the folder for the JSON Lines')
     parser.add_argument('--split', nargs='+', default=[], metavar='NAME')
+    parser.add_argument('--set', nargs='+', default=[], metavar='NAME=VALUE', help='options of this dataset')
     return parser.parse_args(argv)
+
+
+def make_converter(name: str, root: Path, settings: Sequence[str]) -> Converter:
+    """The converter of a dataset with its options. ValueError for a name or an option that does not exist."""
+    kind = CONVERTERS.get(name)
+    known = [key for key in inspect.signature(kind).parameters if key != 'root']
+    options, faults = {}, []
+    for setting in settings:
+        key, _, text = setting.partition('=')
+        if key in known:
+            options[key] = read_value(text)
+        else:
+            faults.append(f'--set {setting}: {name} has no option {key!r}{nearest(key, known)}')
+    stop_on(faults)
+    return kind(root, **options)
+
+
+def read_value(text: str) -> Any:
+    """A number or another Python literal; what is none is text."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
 
 
 def chosen_splits(converter: Converter, named: Sequence[str]) -> list[str]:
@@ -60,7 +87,7 @@ def summary_table(summaries: Sequence[Summary]) -> Table:
 
 
 def run(args: argparse.Namespace, out: Console) -> int:
-    converter: Converter = CONVERTERS.get(args.dataset)(args.root)
+    converter = make_converter(args.dataset, args.root, args.set)
     splits = chosen_splits(converter, args.split)
     summaries, faults = [], []
     with progress_bar(True) as progress:
@@ -87,6 +114,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         sys.stderr.write('\n'.join(lines_of(error)) + '\n')
         return 2
+    except KeyboardInterrupt:
+        sys.stderr.write('interrupted: the file of the split at work was not written, those before it are complete\n')
+        return 130
 
 
 if __name__ == '__main__':

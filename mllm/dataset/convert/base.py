@@ -36,6 +36,8 @@ class Converter(ABC):
 
     splits       name -> the files below root that it is made from
     image_field  the field of rows that holds the image's path, for the summary; None if rows have no images
+
+    Keyword arguments of a class are its options, which users give as `--set NAME=VALUE`.
     """
 
     splits: ClassVar[Mapping[str, Sequence[str]]]
@@ -91,6 +93,8 @@ def convert(converter: Converter, split: str, out: Path, advance: Callable[[], N
     if gone := converter.missing(split):
         raise FileNotFoundError(f'{split}: {", ".join(map(str, gone))} not found')
     path = out / f'{split}.jsonl'
+    if path.resolve() in {(converter.root / name).resolve() for name in converter.splits[split]}:
+        raise ValueError(f'{path} is an official file that this split is made from; choose another --out')
     path.parent.mkdir(parents=True, exist_ok=True)
     summary = Summary(split, [path])
     images: set[str] = set()

@@ -34,7 +34,7 @@ def stream_items(path: Path, prefix: str = 'item') -> Iterator[Any]:
         except FAULTS as error:
             raise ValueError(f'{path}: not whole JSON ({error}); fetch it again') from error
     if not found:
-        raise ValueError(f'{path}: nothing at {prefix!r}; is it another file of the dataset?')
+        raise ValueError(f'{path}: no array with entries at {prefix!r}; is it another file of the dataset?')
 
 
 def stream_pairs(path: Path, prefix: str = '') -> Iterator[tuple[str, Any]]:
@@ -48,4 +48,5 @@ def stream_pairs(path: Path, prefix: str = '') -> Iterator[tuple[str, Any]]:
         except FAULTS as error:
             raise ValueError(f'{path}: not whole JSON ({error}); fetch it again') from error
     if not found:
-        raise ValueError(f'{path}: nothing at {prefix!r}; is it another file of the dataset?')
+        where = repr(prefix) if prefix else 'the top'
+        raise ValueError(f'{path}: no object with entries at {where}; is it another file of the dataset?')
