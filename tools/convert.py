@@ -72,7 +72,10 @@ def chosen_splits(converter: Converter, named: Sequence[str]) -> list[str]:
         raise FileNotFoundError('\n'.join(gone))
     there = [split for split, gone in missing.items() if not gone]
     if not there:
-        wanted = [f'  {split}: {", ".join(map(str, gone))}' for split, gone in missing.items()]
+        needed: dict[str, list[str]] = {}
+        for split, gone in missing.items():
+            needed.setdefault(', '.join(map(str, gone)), []).append(split)
+        wanted = [f'  {files}   for {", ".join(splits)}' for files, splits in needed.items()]
         raise FileNotFoundError('\n'.join([f'--root {converter.root}: no split has its files there. Needed:', *wanted]))
     return there
 

@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 from mllm.grounding.geometry import box_fault, clip_boxes
 from mllm.registry import nearest
 from mllm.types import Box
+from mllm.utils.faults import lines_of
 from mllm.utils.files import replacing
 
 Row = dict[str, Any]
@@ -47,6 +48,8 @@ class Converter(ABC):
         self.root = root
         self.clipped = 0
         """Boxes and points of the current split that stuck out of their image."""
+        self.advance: Callable[[], None] = lambda: None
+        """To be called now and then during long work before the first row: something moves on the screen."""
 
     @abstractmethod
     def rows(self, split: str) -> Iterator[Row | Skip]:
@@ -98,9 +101,9 @@ def convert(converter: Converter, split: str, out: Path, advance: Callable[[], N
     path.parent.mkdir(parents=True, exist_ok=True)
     summary = Summary(split, [path])
     images: set[str] = set()
-    converter.clipped = 0
+    converter.clipped, converter.advance = 0, advance
     with replacing(path) as part, part.open('w', encoding='utf-8') as file:
-        for row in converter.rows(split):
+        for row in well_formed(converter.rows(split)):
             advance()
             if isinstance(row, Skip):
                 summary.skipped[row.reason] += 1
@@ -112,3 +115,16 @@ def convert(converter: Converter, split: str, out: Path, advance: Callable[[], N
     summary.images, summary.clipped = len(images), converter.clipped
     summary.files += converter.finish(split, path)
     return summary
+
+
+def well_formed(rows: Iterator[Row | Skip]) -> Iterator[Row | Skip]:
+    """The rows; ValueError where the official files have another form than their converter relies on."""
+    count = 0
+    try:
+        for row in rows:
+            yield row
+            count += 1
+    except (LookupError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f'after {count} rows the official files have another form than they should: {lines_of(error)[0]}'
+        ) from error
