@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import ast
 import inspect
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from mllm.dataset.convert.base import Converter, Summary, convert
@@ -80,12 +82,18 @@ def chosen_splits(converter: Converter, named: Sequence[str]) -> list[str]:
     return there
 
 
-def summary_table(summaries: Sequence[Summary]) -> Table:
-    table = Table('split', 'rows', 'images', 'clipped', 'skipped', 'file')
+def summary_table(summaries: Sequence[Summary], out: Path) -> Table:
+    table = Table(title=f'Written to {escape(str(out))}', title_justify='left')
+    table.add_column('split', no_wrap=True, overflow='fold')
+    for heading in ('rows', 'images', 'clipped'):
+        table.add_column(heading, justify='right', no_wrap=True)
+    table.add_column('skipped, and why')
+    table.add_column('files', overflow='fold')
     for summary in summaries:
-        reasons = [f'{count} {reason}' for reason, count in sorted(summary.skipped.items())]
+        reasons = [f'{count:,} {escape(reason)}' for reason, count in summary.skipped.most_common()]
         counts = [f'{count:,}' for count in (summary.rows, summary.images, summary.clipped)]
-        table.add_row(summary.split, *counts, '\n'.join(reasons) or '0', '\n'.join(map(str, summary.files)))
+        files = [escape(os.path.relpath(path, out)) for path in summary.files]
+        table.add_row(escape(summary.split), *counts, '\n'.join(reasons) or '0', '\n'.join(files))
     return table
 
 
@@ -102,7 +110,7 @@ def run(args: argparse.Namespace, out: Console) -> int:
                 faults += [f'{split}: {line}' for line in lines_of(error)]
             else:
                 summaries.append(summary)
-    out.print(summary_table(summaries))
+    out.print(summary_table(summaries, args.out))
     if absent := [split for split in converter.splits if split not in splits]:
         out.print(f'Not converted, as their files are not below {args.root}: {", ".join(absent)}', soft_wrap=True)
     if faults:
