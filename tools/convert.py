@@ -11,9 +11,8 @@ from __future__ import annotations
 import argparse
 import ast
 import inspect
-import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,18 +82,23 @@ def chosen_splits(converter: Converter, named: Sequence[str]) -> list[str]:
 
 
 def summary_table(summaries: Sequence[Summary], out: Path) -> Table:
-    table = Table(title=f'Written to {escape(str(out))}', title_justify='left')
-    table.add_column('split', no_wrap=True, overflow='fold')
-    for heading in ('rows', 'images', 'clipped'):
-        table.add_column(heading, justify='right', no_wrap=True)
-    table.add_column('skipped, and why')
-    table.add_column('files', overflow='fold')
+    table = Table(title=f'Written to {escape(str(out))}, a file SPLIT.jsonl each', title_justify='left')
+    table.add_column('split', overflow='fold')
+    for heading in ('rows', 'images', 'clipped', 'skipped'):
+        table.add_column(heading, justify='right')
     for summary in summaries:
-        reasons = [f'{count:,} {escape(reason)}' for reason, count in summary.skipped.most_common()]
-        counts = [f'{count:,}' for count in (summary.rows, summary.images, summary.clipped)]
-        files = [escape(os.path.relpath(path, out)) for path in summary.files]
-        table.add_row(escape(summary.split), *counts, '\n'.join(reasons) or '0', '\n'.join(files))
+        counts = (summary.rows, summary.images, summary.clipped, summary.skipped.total())
+        table.add_row(escape(summary.split), *(f'{count:,}' for count in counts))
     return table
+
+
+def remarks(summaries: Sequence[Summary]) -> Iterator[str]:
+    """Why rows were skipped, most frequent first, and what was written beside the rows."""
+    for summary in summaries:
+        for reason, count in summary.skipped.most_common():
+            yield f'{summary.split}: {count:,} skipped, {reason}'
+        for path in summary.files[1:]:
+            yield f'{summary.split}: also wrote {path}'
 
 
 def run(args: argparse.Namespace, out: Console) -> int:
@@ -111,8 +115,14 @@ def run(args: argparse.Namespace, out: Console) -> int:
             else:
                 summaries.append(summary)
     out.print(summary_table(summaries, args.out))
+    for remark in remarks(summaries):
+        out.print(remark, soft_wrap=True, markup=False)
     if absent := [split for split in converter.splits if split not in splits]:
-        out.print(f'Not converted, as their files are not below {args.root}: {", ".join(absent)}', soft_wrap=True)
+        out.print(
+            f'Not converted, as their files are not below {args.root}: {", ".join(absent)}',
+            soft_wrap=True,
+            markup=False,
+        )
     if faults:
         sys.stderr.write('\n'.join(faults) + '\n')
     return 2 if faults else 0
