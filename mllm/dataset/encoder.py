@@ -58,6 +58,7 @@ class EpisodeEncoder:
     frame           the box, in pixels of the original image, that the model's coordinates 0..1 span
     answer_boxes    for each <boxes> of the answer its boxes, in pixels of the original image and clipped to it
     answer_points   likewise for <points>
+    target_boxes    all boxes of the query
     """
 
     def __init__(self, preprocessor: Preprocessor, training: bool, augment: Callable[..., Any] | None = None) -> None:
@@ -108,7 +109,9 @@ class EpisodeEncoder:
         listed = isinstance(item.get('image'), Sequence)
         turns = [self.write_out(turn, units, listed) for turn in item['conversations']]
         if places and not listed:
-            places |= answer_places(item['conversations'][-1], originals[0] or {})
+            target: Target = originals[0] or {}
+            places |= answer_places(item['conversations'][-1], target)
+            places['target_boxes'] = [list(map(float, box)) for box in target.get('boxes', [])]
         return PreparedItem(images, turns, clipped, {} if listed else places)
 
     def move(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -134,4 +134,24 @@ def bootstrap_bounds(
         drawn = rng.integers(len(sizes), size=(min(step, rounds - begin), len(sizes)))
         means.append(sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1))
     low, high = np.quantile(np.concatenate(means), [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)
+
+
+def bootstrap_of(
+    rows: np.ndarray,
+    statistic: Callable[[np.ndarray], np.ndarray],
+    seed: int = 0,
+    rounds: int = 2000,
+    confidence: float = CONFIDENCE,
+) -> tuple[float, float]:
+    """Percentile interval of a statistic of sums over samples (F1, corpus BLEU, ...) under resampling of the samples.
+
+    `rows` [n, k] are the summands of each sample; `statistic` maps sums [..., k] to values [...].
+    """
+    rng = np.random.default_rng(seed)
+    sums = []
+    for begin in range(0, rounds, step := max(1, MAX_DRAWN // len(rows))):
+        counts = rng.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), size=min(step, rounds - begin))
+        sums.append(counts @ rows)
+    low, high = np.quantile(statistic(np.concatenate(sums)), [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)

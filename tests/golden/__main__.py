@@ -13,6 +13,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+from tests.golden import datasets
 from tests.golden.compare import Case, Outcome, Runner, judge
 
 ADAPTERS = {'metric': 'metrics', 'op': 'boxes', 'config': 'interleave', 'settings': 'tokenisation', 'text': 'strings'}
@@ -54,6 +55,14 @@ def check(path: Path, groups: list[str], show: int) -> bool:
     if len(different) > show:
         print(f'... and {len(different) - show} more that differ: {", ".join(o.id for o in different[show:])}')
     print(f'{path.name}: {summary(outcomes)}')
+    ours = [case for case in cases if datasets.has_dataset(case)]
+    made = [judge({**case, 'expected': datasets.wanted(case)}, datasets.items) for case in ours]
+    if made:
+        different += [outcome for outcome in made if outcome.status == 'different']
+        for outcome in [outcome for outcome in made if outcome.status == 'different'][:show]:
+            print(f'{outcome.id}: the item of its dataset differs')
+            print('\n'.join(f'  {line}' for line in outcome.differences))
+        print(f'  items made by our datasets: {summary(made)}')
     if missing:
         print(f'  not run, for want of an adapter: {", ".join(f"{group} ({n})" for group, n in missing.items())}')
     return not different and not missing
