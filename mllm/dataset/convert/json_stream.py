@@ -32,9 +32,9 @@ def stream_items(path: Path, prefix: str = 'item') -> Iterator[Any]:
                 found = True
                 yield element
         except FAULTS as error:
-            raise ValueError(f'{path}: not whole JSON ({error}); fetch it again') from error
+            raise damaged(path, error) from error
     if not found:
-        raise ValueError(f'{path}: nothing at {prefix!r}; is it another file of the dataset?')
+        raise ValueError(f'{path}: no array with entries at {prefix!r}; is it another file of the dataset?')
 
 
 def stream_pairs(path: Path, prefix: str = '') -> Iterator[tuple[str, Any]]:
@@ -46,6 +46,13 @@ def stream_pairs(path: Path, prefix: str = '') -> Iterator[tuple[str, Any]]:
                 found = True
                 yield pair
         except FAULTS as error:
-            raise ValueError(f'{path}: not whole JSON ({error}); fetch it again') from error
+            raise damaged(path, error) from error
     if not found:
-        raise ValueError(f'{path}: nothing at {prefix!r}; is it another file of the dataset?')
+        where = repr(prefix) if prefix else 'the top'
+        raise ValueError(f'{path}: no object with entries at {where}; is it another file of the dataset?')
+
+
+def damaged(path: Path, error: Exception) -> ValueError:
+    """What a reader made of the bytes; parsers draw pictures below their first line."""
+    reason = str(error).split('\n')[0] or type(error).__name__
+    return ValueError(f'{path}: not whole JSON ({reason}); fetch it again')
