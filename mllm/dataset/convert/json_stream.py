@@ -37,8 +37,10 @@ def stream_items(path: Path, prefix: str = 'item') -> Iterator[Any]:
         raise ValueError(f'{path}: no array with entries at {prefix!r}; is it another file of the dataset?')
 
 
-def stream_pairs(path: Path, prefix: str = '') -> Iterator[tuple[str, Any]]:
-    """The (key, value) pairs of an object in a JSON file, '' for the one at the top; errors as for `stream_items`."""
+def stream_pairs(path: Path, prefix: str = '', may_be_empty: bool = False) -> Iterator[tuple[str, Any]]:
+    """The (key, value) pairs of an object in a JSON file, '' for the one at the top; errors as for `stream_items`,
+    but `may_be_empty` or not there at all.
+    """
     found = False
     with open_json(path) as file:
         try:
@@ -47,7 +49,7 @@ def stream_pairs(path: Path, prefix: str = '') -> Iterator[tuple[str, Any]]:
                 yield pair
         except FAULTS as error:
             raise damaged(path, error) from error
-    if not found:
+    if not found and not may_be_empty:
         where = repr(prefix) if prefix else 'the top'
         raise ValueError(f'{path}: no object with entries at {where}; is it another file of the dataset?')
 

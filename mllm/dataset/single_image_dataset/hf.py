@@ -116,7 +116,7 @@ class HFDataset(ItemSource):
         }
 
     def fill(self, text: str, row: Mapping[str, Any]) -> str:
-        """The text with the contents of columns; a column of the name of our placeholder for images keeps that meaning."""
+        """The text with the contents of columns in place of their marks."""
         kept = (IMAGE_PLACEHOLDER, BOXES_PLACEHOLDER)
         for column, value in row.items():
             mark = MARK.format(column)

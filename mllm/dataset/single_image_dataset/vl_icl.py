@@ -82,7 +82,7 @@ class VLICLDataset(Source):
         if self.supports is not None:
             kinds = 2 if self.task == 'matching_mi' else 1
             if len(self.supports) * kinds < self.shots:
-                yield f'{self.root}/{self.task}/support.json has {len(self.supports)} supports, and shots is {self.shots}'
+                yield f'{self.root}/{self.task}/support.json: {len(self.supports)} rows, and shots is {self.shots}'
 
     def episode(self, index: int, rng: ItemRng) -> Episode:
         query = self.queries[index]
@@ -103,7 +103,7 @@ class VLICLDataset(Source):
         return Episode(asked, tuple(items), meta=meta)
 
     def pooled(self, query: Row, rng: ItemRng) -> list[Row]:
-        """`shots` supports of the file in random order; in clevr of the query's attribute, in matching_mi both kinds."""
+        """`shots` supports of the file in random order: in clevr of the attribute asked, in matching_mi of both."""
         if self.supports is None:
             return []
         order = shuffled(list(range(len(self.supports))), rng('supports'))
