@@ -1,21 +1,25 @@
 """Convert the official files of a dataset to the JSON Lines that its class reads.
 
-python tools/convert.py DATASET --root DIR --out DIR [--split NAME ...]
+python tools/convert.py DATASET --root DIR --out DIR [--split NAME ...] [--set NAME=VALUE ...]
 
-Without --split, every split whose files are below --root. docs/data.md tells for each dataset where to get it and what
-lies where.
+Without --split, every split whose files are below --root. docs/data.md tells for each dataset where to get it, what
+lies where, and which options it has. A file appears under its name only when it is complete.
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
+import inspect
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from mllm.dataset.convert.base import Converter, Summary, convert
@@ -30,7 +34,31 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument('--root', type=Path, required=True, help='the folder of the official download')
     parser.add_argument('--out', type=Path, required=True, help='the folder for the JSON Lines')
     parser.add_argument('--split', nargs='+', default=[], metavar='NAME')
+    parser.add_argument('--set', nargs='+', default=[], metavar='NAME=VALUE', help='options of this dataset')
     return parser.parse_args(argv)
+
+
+def make_converter(name: str, root: Path, settings: Sequence[str]) -> Converter:
+    """The converter of a dataset with its options. ValueError for a name or an option that does not exist."""
+    kind = CONVERTERS.get(name)
+    known = [key for key in inspect.signature(kind).parameters if key != 'root']
+    options, faults = {}, []
+    for setting in settings:
+        key, _, text = setting.partition('=')
+        if key in known:
+            options[key] = read_value(text)
+        else:
+            faults.append(f'--set {setting}: {name} has no option {key!r}{nearest(key, known)}')
+    stop_on(faults)
+    return kind(root, **options)
+
+
+def read_value(text: str) -> Any:
+    """A number or another Python literal; what is none is text."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
 
 
 def chosen_splits(converter: Converter, named: Sequence[str]) -> list[str]:
@@ -45,22 +73,36 @@ def chosen_splits(converter: Converter, named: Sequence[str]) -> list[str]:
         raise FileNotFoundError('\n'.join(gone))
     there = [split for split, gone in missing.items() if not gone]
     if not there:
-        wanted = [f'  {split}: {", ".join(map(str, gone))}' for split, gone in missing.items()]
+        needed: dict[str, list[str]] = {}
+        for split, gone in missing.items():
+            needed.setdefault(', '.join(map(str, gone)), []).append(split)
+        wanted = [f'  {files}   for {", ".join(splits)}' for files, splits in needed.items()]
         raise FileNotFoundError('\n'.join([f'--root {converter.root}: no split has its files there. Needed:', *wanted]))
     return there
 
 
-def summary_table(summaries: Sequence[Summary]) -> Table:
-    table = Table('split', 'rows', 'images', 'clipped', 'skipped', 'file')
+def summary_table(summaries: Sequence[Summary], out: Path) -> Table:
+    table = Table(title=f'Written to {escape(str(out))}, a file SPLIT.jsonl each', title_justify='left')
+    table.add_column('split', overflow='fold')
+    for heading in ('rows', 'images', 'clipped', 'skipped'):
+        table.add_column(heading, justify='right')
     for summary in summaries:
-        reasons = [f'{count} {reason}' for reason, count in sorted(summary.skipped.items())]
-        counts = [f'{count:,}' for count in (summary.rows, summary.images, summary.clipped)]
-        table.add_row(summary.split, *counts, '\n'.join(reasons) or '0', '\n'.join(map(str, summary.files)))
+        counts = (summary.rows, summary.images, summary.clipped, summary.skipped.total())
+        table.add_row(escape(summary.split), *(f'{count:,}' for count in counts))
     return table
 
 
+def remarks(summaries: Sequence[Summary]) -> Iterator[str]:
+    """Why rows were skipped, most frequent first, and what was written beside the rows."""
+    for summary in summaries:
+        for reason, count in summary.skipped.most_common():
+            yield f'{summary.split}: {count:,} skipped, {reason}'
+        for path in summary.files[1:]:
+            yield f'{summary.split}: also wrote {path}'
+
+
 def run(args: argparse.Namespace, out: Console) -> int:
-    converter: Converter = CONVERTERS.get(args.dataset)(args.root)
+    converter = make_converter(args.dataset, args.root, args.set)
     splits = chosen_splits(converter, args.split)
     summaries, faults = [], []
     with progress_bar(True) as progress:
@@ -72,9 +114,15 @@ def run(args: argparse.Namespace, out: Console) -> int:
                 faults += [f'{split}: {line}' for line in lines_of(error)]
             else:
                 summaries.append(summary)
-    out.print(summary_table(summaries))
+    out.print(summary_table(summaries, args.out))
+    for remark in remarks(summaries):
+        out.print(remark, soft_wrap=True, markup=False)
     if absent := [split for split in converter.splits if split not in splits]:
-        out.print(f'Not converted, as their files are not below {args.root}: {", ".join(absent)}', soft_wrap=True)
+        out.print(
+            f'Not converted, as their files are not below {args.root}: {", ".join(absent)}',
+            soft_wrap=True,
+            markup=False,
+        )
     if faults:
         sys.stderr.write('\n'.join(faults) + '\n')
     return 2 if faults else 0
@@ -87,6 +135,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         sys.stderr.write('\n'.join(lines_of(error)) + '\n')
         return 2
+    except KeyboardInterrupt:
+        sys.stderr.write('interrupted: the file of the split at work was not written, those before it are complete\n')
+        return 130
 
 
 if __name__ == '__main__':

@@ -109,9 +109,8 @@ class EpisodeEncoder:
         listed = isinstance(item.get('image'), Sequence)
         turns = [self.write_out(turn, units, listed) for turn in item['conversations']]
         if places and not listed:
-            target: Target = originals[0] or {}
-            places |= answer_places(item['conversations'][-1], target)
-            places['target_boxes'] = [list(map(float, box)) for box in target.get('boxes', [])]
+            places |= answer_places(item['conversations'][-1], originals[0] or {})
+            places['target_boxes'] = [list(map(float, box)) for box in (originals[0] or {}).get('boxes', [])]
         return PreparedItem(images, turns, clipped, {} if listed else places)
 
     def move(

@@ -39,6 +39,10 @@ class BoxFormatter(ABC):
     def extract_points(self, text: str) -> list[Group]:
         """All groups of points in a text, in order."""
 
+    @abstractmethod
+    def remove(self, text: str) -> str:
+        """The text without its groups of boxes and points."""
+
     def special_tokens(self) -> list[str]:
         """Tokens that a tokenizer must know."""
         return []
@@ -86,6 +90,9 @@ class PlainBoxFormatter(BoxFormatter):
     def extract_points(self, text: str) -> list[Group]:
         return self.extract(text, self.point_pattern)
 
+    def remove(self, text: str) -> str:
+        return self.point_pattern.sub('', self.box_pattern.sub('', text))
+
 
 @FORMATTERS.register_module()
 class TokenFormatter(BoxFormatter):
@@ -122,6 +129,9 @@ class TokenFormatter(BoxFormatter):
 
     def extract_points(self, text: str) -> list[Group]:
         return self.extract(text, 'p', 2)
+
+    def remove(self, text: str) -> str:
+        return re.sub(r'<([bp])_st>\s*(?:<bin_[0-9]+>|<\1_sep>|\s)*<\1_ed>', '', text)
 
     def special_tokens(self) -> list[str]:
         marks = [f'<{kind}_{name}>' for kind in 'bp' for name in ('st', 'sep', 'ed')]

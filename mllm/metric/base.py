@@ -12,7 +12,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
-from mllm.metric.statistics import confidence_interval
+import numpy as np
+
+from mllm.metric.statistics import bootstrap_bounds, confidence_interval
 from mllm.types import Prediction
 
 Value = TypeVar('Value')
@@ -68,6 +70,14 @@ def rate(name: str, values: Sequence[float], predictions: Sequence[Prediction]) 
     if not values:
         return {}
     low, high = confidence_interval(values, clusters_of(predictions))
+    return {name: sum(values) / len(values), f'{name}_ci_low': low, f'{name}_ci_high': high}
+
+
+def mean(name: str, values: Sequence[float], predictions: Sequence[Prediction]) -> Numbers:
+    """The mean of `values` of any range as `name`, with its interval by resampling; clusters as for `rate`."""
+    numbers = {cluster: number for number, cluster in enumerate(dict.fromkeys(clusters_of(predictions)))}
+    member = np.array([numbers[cluster] for cluster in clusters_of(predictions)])
+    low, high = bootstrap_bounds(np.asarray(values, dtype=float), member, seed=0)
     return {name: sum(values) / len(values), f'{name}_ci_low': low, f'{name}_ci_high': high}
 
 

@@ -13,12 +13,16 @@ from pathlib import Path
 def replacing(path: Path, unique: bool = False) -> Iterator[Path]:
     """A path beside `path` to write to; if the block ends well it is on the disk and then renamed over `path`.
 
-    `unique`: several processes may write the same file at once.
+    If the block fails or is interrupted, nothing remains. `unique`: several processes may write the same file at once.
     """
     part = path.with_name(f'{path.name}.{uuid.uuid4().hex}.part' if unique else path.name + '.part')
-    yield part
-    flush(part)
-    os.replace(part, path)
+    try:
+        yield part
+        flush(part)
+        os.replace(part, path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
 
 
 def write_text_atomically(path: Path, text: str) -> None:

@@ -1,5 +1,5 @@
 # ImageNet for link-context learning: the released train900_pairs.jsonl, and test100_pairs.jsonl as
-# tools/make_test100.py makes it. `shot` counts images per class: shot 8 is the paper's "16-shot".
+# tools/convert.py imagenet_lcl makes it. `shot` counts images per class: shot 8 is the paper's "16-shot".
 IMAGENET = '{{$MLLM_DATA:data}}/imagenet'
 IMAGENET_LCL = '{{$MLLM_DATA:data}}/imagenet_lcl'
 

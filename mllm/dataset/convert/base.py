@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 from mllm.grounding.geometry import box_fault, clip_boxes
 from mllm.registry import nearest
 from mllm.types import Box
+from mllm.utils.faults import lines_of
 from mllm.utils.files import replacing
 
 Row = dict[str, Any]
@@ -36,6 +37,8 @@ class Converter(ABC):
 
     splits       name -> the files below root that it is made from
     image_field  the field of rows that holds the image's path, for the summary; None if rows have no images
+
+    Keyword arguments of a class are its options, which users give as `--set NAME=VALUE`.
     """
 
     splits: ClassVar[Mapping[str, Sequence[str]]]
@@ -45,6 +48,8 @@ class Converter(ABC):
         self.root = root
         self.clipped = 0
         """Boxes and points of the current split that stuck out of their image."""
+        self.advance: Callable[[], None] = lambda: None
+        """To be called now and then during long work before the first row: something moves on the screen."""
 
     @abstractmethod
     def rows(self, split: str) -> Iterator[Row | Skip]:
@@ -91,12 +96,14 @@ def convert(converter: Converter, split: str, out: Path, advance: Callable[[], N
     if gone := converter.missing(split):
         raise FileNotFoundError(f'{split}: {", ".join(map(str, gone))} not found')
     path = out / f'{split}.jsonl'
+    if path.resolve() in {(converter.root / name).resolve() for name in converter.splits[split]}:
+        raise ValueError(f'{path} is an official file that this split is made from; choose another --out')
     path.parent.mkdir(parents=True, exist_ok=True)
     summary = Summary(split, [path])
     images: set[str] = set()
-    converter.clipped = 0
+    converter.clipped, converter.advance = 0, advance
     with replacing(path) as part, part.open('w', encoding='utf-8') as file:
-        for row in converter.rows(split):
+        for row in well_formed(converter.rows(split)):
             advance()
             if isinstance(row, Skip):
                 summary.skipped[row.reason] += 1
@@ -108,3 +115,16 @@ def convert(converter: Converter, split: str, out: Path, advance: Callable[[], N
     summary.images, summary.clipped = len(images), converter.clipped
     summary.files += converter.finish(split, path)
     return summary
+
+
+def well_formed(rows: Iterator[Row | Skip]) -> Iterator[Row | Skip]:
+    """The rows; ValueError where the official files have another form than their converter relies on."""
+    count = 0
+    try:
+        for row in rows:
+            yield row
+            count += 1
+    except (LookupError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f'after {count} rows the official files have another form than they should: {lines_of(error)[0]}'
+        ) from error

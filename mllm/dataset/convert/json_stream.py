@@ -32,13 +32,15 @@ def stream_items(path: Path, prefix: str = 'item') -> Iterator[Any]:
                 found = True
                 yield element
         except FAULTS as error:
-            raise ValueError(f'{path}: not whole JSON ({error}); fetch it again') from error
+            raise damaged(path, error) from error
     if not found:
-        raise ValueError(f'{path}: nothing at {prefix!r}; is it another file of the dataset?')
+        raise ValueError(f'{path}: no array with entries at {prefix!r}; is it another file of the dataset?')
 
 
-def stream_pairs(path: Path, prefix: str = '') -> Iterator[tuple[str, Any]]:
-    """The (key, value) pairs of an object in a JSON file, '' for the one at the top; errors as for `stream_items`."""
+def stream_pairs(path: Path, prefix: str = '', may_be_empty: bool = False) -> Iterator[tuple[str, Any]]:
+    """The (key, value) pairs of an object in a JSON file, '' for the one at the top; errors as for `stream_items`,
+    but `may_be_empty` or not there at all.
+    """
     found = False
     with open_json(path) as file:
         try:
@@ -46,6 +48,13 @@ def stream_pairs(path: Path, prefix: str = '') -> Iterator[tuple[str, Any]]:
                 found = True
                 yield pair
         except FAULTS as error:
-            raise ValueError(f'{path}: not whole JSON ({error}); fetch it again') from error
-    if not found:
-        raise ValueError(f'{path}: nothing at {prefix!r}; is it another file of the dataset?')
+            raise damaged(path, error) from error
+    if not found and not may_be_empty:
+        where = repr(prefix) if prefix else 'the top'
+        raise ValueError(f'{path}: no object with entries at {where}; is it another file of the dataset?')
+
+
+def damaged(path: Path, error: Exception) -> ValueError:
+    """What a reader made of the bytes; parsers draw pictures below their first line."""
+    reason = str(error).split('\n')[0] or type(error).__name__
+    return ValueError(f'{path}: not whole JSON ({reason}); fetch it again')

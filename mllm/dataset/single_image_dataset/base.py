@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, Any]
 BoxUnit = Literal['pixels', 'normalised']
+FAR_OUTSIDE = 2
+"""Places beyond this many widths or heights of their image are not normalised; a little outside they may be."""
 
 
 class AnnotatedDataset(ItemSource):
@@ -80,11 +82,20 @@ class AnnotatedDataset(ItemSource):
         return {**item, 'image': image, 'target': target and self.in_pixels(target, image.size), 'meta': meta}
 
     def in_pixels(self, target: Any, size: tuple[int, int]) -> Target:
-        """The target of a row in pixels; ValueError where it looks normalised and is not said to be."""
+        """The target of a row in pixels; ValueError where it looks as if it were in the other unit."""
         boxes, points = target.get('boxes', []), target.get('points', [])
-        if self.box_unit == 'normalised':
-            return {'boxes': denormalise_boxes(boxes, *size), 'points': denormalise_points(points, *size)}
+        # What is no place at all is told later, with the others.
         places = [*(box for box in boxes if are_numbers(box, 4)), *(point for point in points if are_numbers(point, 2))]
+        if self.box_unit == 'normalised':
+            for place in places:
+                if max(map(abs, place)) > FAR_OUTSIDE:
+                    raise ValueError(
+                        f"{list(place)} is not normalised to 0..1; write box_unit='pixels' if it is pixels"
+                    )
+            return {
+                'boxes': [denormalise_boxes([box], *size)[0] if are_numbers(box, 4) else box for box in boxes],
+                'points': [denormalise_points([at], *size)[0] if are_numbers(at, 2) else at for at in points],
+            }
         if places and max(size) > 1 and all(0 <= value <= 1 for place in places for value in place):
             raise ValueError(
                 f'its boxes or points lie between 0 and 1 ({list(places[0])}), in an image of {size[0]}x{size[1]} '
@@ -94,7 +105,11 @@ class AnnotatedDataset(ItemSource):
 
     def image_key(self, index: int) -> str | None:
         path = self.image_path(self.get_row(index))
-        return path and os.path.normpath(os.path.join(self.image_folder or '', path))
+        return path and self.key_of(path)
+
+    def key_of(self, path: str) -> str:
+        """What an image is known by, however its path is written."""
+        return os.path.normpath(os.path.join(self.image_folder or '', path))
 
     def answer(self, index: int) -> str:
         return self.make_item(self.get_row(index), ItemRng(0, 0, index))['conversations'][-1]['value']
@@ -167,6 +182,8 @@ def question_templates(
     template_string: str | None, template_file: str | None, first: int | None, placeholders: Sequence[str]
 ) -> list[str]:
     """The `first` templates of one of the two; ValueError unless each has every placeholder exactly once."""
+    if first is not None and first < 1:
+        raise ValueError(f'max_dynamic_size={first}: at least 1 template is needed')
     templates = [template_string] if template_string is not None else read_templates(str(template_file))
     faults = [
         f'{template_file or "template_string"}: {template!r} has {placeholder} {template.count(placeholder)} times, '

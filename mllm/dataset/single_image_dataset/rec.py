@@ -1,18 +1,24 @@
 """Stages 2 and 11 of a sample's way for referring expressions: where is the thing that a phrase names?
 
-RECDataset   expression -> box         RefCOCO / + / g
-REGDataset   box -> expression         the reverse: a phrase that names one thing
-GCDataset    box -> description        Visual Genome regions
+RECDataset          expression -> box         RefCOCO / + / g
+REGDataset          box -> expression         the reverse: a phrase that names one thing
+ReverseRECDataset   box -> expression         the same, of expressions with a certain number of words
+GCDataset           box -> description        Visual Genome regions
 
 Rows: {"img_path", "expression", "bbox": [x0, y0, x1, y1]}; `ref_id` and `sent_id`, where a row has them, go to `meta`.
+To evaluate a phrase, a row may have `references`: all that people called this thing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
-from mllm.dataset.single_image_dataset.base import MInstrDataset, Row, field, two_turns
+import numpy as np
+
+from mllm.dataset.single_image_dataset.base import BoxUnit, MInstrDataset, Row, field, two_turns
 from mllm.metric.base import Metric, Numbers, TableRow, rate
 from mllm.metric.grounding import answered_boxes, box_iou, build_formatter, size_of, true_boxes
 from mllm.metric.tables import numbers_by
@@ -20,7 +26,7 @@ from mllm.registry import DATASETS, METRICS
 from mllm.types import BOXES_PLACEHOLDER, EXPR_PLACEHOLDER, IMAGE_PLACEHOLDER, OBJS_PLACEHOLDER, Prediction, RawItem
 from mllm.utils.rng import ItemRng
 
-IDS = ('ref_id', 'sent_id', 'references')
+IDS = ('ref_id', 'sent_id')
 THRESHOLDS = (0.25, 0.5, 0.75, 0.9)
 HEADLINE = 0.5
 ROUNDING = 1e-6
@@ -50,18 +56,88 @@ class RECDataset(MInstrDataset):
 
 @DATASETS.register_module()
 class REGDataset(MInstrDataset):
-    """Question with <objs>, which becomes the box, and <image>; the answer is the expression."""
+    """Question with <objs>, which becomes the box, and <image>; the answer is the expression.
+
+    `meta['references']` are all expressions for the thing, those of the row or its one.
+    """
 
     placeholders = (IMAGE_PLACEHOLDER, OBJS_PLACEHOLDER)
     image_field = 'img_path'
 
     def make_item(self, row: Row, rng: ItemRng) -> RawItem:
+        expression = field(row, 'expression', str)
+        references = field(row, 'references', list) if 'references' in row else [expression]
+        if not references or not all(isinstance(text, str) for text in references):
+            raise ValueError(f'references are {repr(references)[:60]}; expected texts, at least one')
         question = self.get_template(rng).replace(OBJS_PLACEHOLDER, BOXES_PLACEHOLDER)
         return {
             'target': {'boxes': [field(row, 'bbox', list)]},
-            'conversations': two_turns(question, field(row, 'expression', str), question_boxes=[[0]]),
-            'meta': ids_of(row),
+            'conversations': two_turns(question, expression, question_boxes=[[0]]),
+            'meta': {'references': references, **ids_of(row)},
         }
+
+
+@DATASETS.register_module()
+class ReverseRECDataset(REGDataset):
+    """Rows of REGDataset whose expression has more than `caption_min_words` and fewer than `caption_max_words` words.
+
+    `<image>` follows a template that does not have it. The other arguments are those of `MInstrDataset`.
+    """
+
+    placeholders = (OBJS_PLACEHOLDER,)
+
+    def __init__(
+        self,
+        filename: str,
+        image_folder: str | None = None,
+        caption_min_words: int = 0,
+        caption_max_words: int | None = None,
+        template_string: str | None = None,
+        template_file: str | None = None,
+        max_dynamic_size: int | None = None,
+        box_unit: BoxUnit = 'pixels',
+    ) -> None:
+        self.caption_min_words = caption_min_words
+        self.caption_max_words = float('inf') if caption_max_words is None else caption_max_words
+        super().__init__(filename, image_folder, template_string, template_file, max_dynamic_size, box_unit)
+        if self.caption_max_words < caption_min_words + 2:
+            raise ValueError(
+                f'caption_min_words={caption_min_words}, caption_max_words={caption_max_words}: no expression has more '
+                'words than the one and fewer than the other'
+            )
+
+    @cached_property
+    def kept(self) -> np.ndarray:
+        """Numbers of the rows that are kept, 8 bytes each; all rows are read for it, once, and none is held."""
+        return np.fromiter((number for number in range(len(self.rows)) if self.keeps(number)), dtype=np.int64)
+
+    def keeps(self, number: int) -> bool:
+        try:
+            words = len(field(self.rows[number], 'expression', str).split())
+        except ValueError:
+            return True  # its fault is told when its item is made
+        return self.caption_min_words < words < self.caption_max_words
+
+    def __len__(self) -> int:
+        return len(self.kept)
+
+    def describe(self, index: int) -> str:
+        return super().describe(int(self.kept[index]))
+
+    def get_row(self, index: int) -> dict[str, Any]:
+        return super().get_row(int(self.kept[index]))
+
+    def get_template(self, rng: ItemRng) -> str:
+        template = super().get_template(rng)
+        return template if IMAGE_PLACEHOLDER in template else template + IMAGE_PLACEHOLDER
+
+    def problems(self) -> Iterator[str]:
+        yield from super().problems()
+        if Path(self.filename).is_file() and not len(self):
+            yield (
+                f'{self.filename}: no expression has more than {self.caption_min_words} and fewer than '
+                f'{self.caption_max_words} words (caption_min_words, caption_max_words)'
+            )
 
 
 @DATASETS.register_module()

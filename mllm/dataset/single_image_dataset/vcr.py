@@ -184,7 +184,7 @@ def is_nested(reasons: Sequence[Any]) -> bool:
 
 @METRICS.register_module()
 class VCRComputeMetrics(Metric[str]):
-    """Accuracy of the chosen letter: of the answer (Q -> A), or of the rationale (QA -> R) where the version asks for it.
+    """Accuracy of the chosen letter: of the answer (Q -> A), or of the rationale (QA -> R) where a version asks for it.
 
     An answer is its last letter in brackets, or a letter alone.
     """
