@@ -1,4 +1,4 @@
-# Where is the thing that a phrase names? Emoji scenes with unseen layouts, by kind of expression; see docs/grounding.md.
+# Where is the thing that a phrase names? Emoji scenes with unseen layouts, by kind of phrase; see docs/grounding.md.
 _base_ = ['_base_/dataset/emoji_scenes.py', '_base_/model/tiny_llava_scenes.py', '_base_/train/tiny_scenes.py']
 
 data_args = dict(

@@ -6,8 +6,8 @@ Stages: scenes.py (draw) -> scene_rows.py (ask). Needs data/emoji only; equal ar
 (train, val, test, and test_art in an art style that no other split shows):
     images.zip                    members {split}/{number}.jpg
     rec_{split}.jsonl             all expressions; rec_{kind}_{split}.jsonl those of one kind
-    point_qa_{split}.jsonl, choice_{split}.jsonl, clevr_{split}.jsonl with clevr_scenes_{split}.jsonl,
-    caption_{split}.jsonl
+    reg_{split}.jsonl, point_qa_{split}.jsonl, choice_{split}.jsonl, caption_{split}.jsonl
+    clevr_{split}.jsonl           counting questions, about the scenes in clevr_scenes_{split}.jsonl
 No two scenes have the same layout, in one split or in two.
 """
 
@@ -52,6 +52,7 @@ def rows_of(scene: scenes.Scene, path: str, number: int, rng: np.random.Generato
     return {
         'rec': [row for rows in by_kind.values() for row in rows],
         **{f'rec_{kind}': rows for kind, rows in by_kind.items()},
+        'reg': scene_rows.reg_rows(scene, path),
         'point_qa': scene_rows.point_qa_rows(scene, path),
         'choice': scene_rows.choice_rows(scene, path, rng),
         'clevr_scenes': [scene_rows.clevr_scene(scene, path, number)],

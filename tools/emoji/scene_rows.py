@@ -29,6 +29,8 @@ SIDES = {'left': (0, -1), 'right': (0, 1), 'top': (1, -1), 'bottom': (1, 1)}
 RELATIONS = {'left of': (0, -1), 'right of': (0, 1), 'above': (1, -1), 'below': (1, 1)}
 """Axis, and sign of the difference of the centres."""
 KINDS = ('name', 'colour', 'position', 'relation')
+LEARNT = ('name', 'position', 'relation', 'colour')
+"""Of several expressions for one thing, a model learns to say the first of these kinds."""
 CANDIDATES = 4
 LARGE = 34
 """Longer side in pixels from which CLEVR's `size` is large."""
@@ -74,12 +76,23 @@ def is_beyond(thing: Thing, other: Thing, direction: tuple[int, int]) -> bool:
 
 
 def rec_rows(scene: Scene, path: str) -> dict[str, list[Row]]:
-    """Rows of RECDataset and REGDataset by kind of expression."""
+    """Rows of RECDataset by kind of expression."""
     rows: dict[str, list[Row]] = {kind: [] for kind in KINDS}
     for kind, expression, thing in expressions(scene):
         row = {'img_path': path, 'expression': expression, 'bbox': list(thing.box), 'height': SIDE, 'width': SIDE}
         rows[kind].append(row)
     return rows
+
+
+def reg_rows(scene: Scene, path: str) -> list[Row]:
+    """Rows of REGDataset: each thing that can be told apart, with all that names it; the first is to be learnt."""
+    said: dict[int, list[str]] = {}
+    for _, expression, thing in sorted(expressions(scene), key=lambda entry: LEARNT.index(entry[0])):
+        said.setdefault(scene.things.index(thing), []).append(expression)
+    return [
+        {'img_path': path, 'expression': texts[0], 'references': texts, 'bbox': list(scene.things[number].box)}
+        for number, texts in sorted(said.items())
+    ]
 
 
 def point_qa_rows(scene: Scene, path: str) -> list[Row]:
@@ -174,6 +187,6 @@ def phrase(name: str, count: int) -> str:
 
 
 def plural(name: str) -> str:
-    if name.endswith('y'):
+    if name.endswith('y') and name[-2] not in 'aeiou':
         return f'{name[:-1]}ies'
     return f'{name}es' if name.endswith('s') else f'{name}s'

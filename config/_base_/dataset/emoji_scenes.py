@@ -39,3 +39,27 @@ REC_TEST = {
     **{f'rec_{kind}_unseen_art': asked(REC, f'rec_{kind}', BOXES, 'test_art') for kind in KINDS},
 }
 REC_BLANKED = {'rec_name_blanked': blanked(REC_TEST['rec_name'])}
+
+EXPRESSION = dict(type='CaptionComputeMetrics', meteor=False)
+MIX_TRAIN = dict(
+    type='InterleaveDataset',
+    cfgs=[
+        REC_TRAIN,
+        joined(REG, 'reg'),
+        joined(POINT_QA, 'point_qa'),
+        joined(CHOICE, 'choice'),
+        joined(COUNT, 'clevr'),
+        joined(CAPTION, 'caption'),
+    ],
+    probabilities=[0.35, 0.15, 0.1, 0.15, 0.1, 0.15],
+    stopping_strategy='all_exhausted',
+)
+MIX_TEST = {
+    'rec': asked(REC, 'rec', BOXES, portion=0.25),
+    'reg': asked(REG, 'reg', EXPRESSION, portion=0.25),
+    'point_qa': asked(POINT_QA, 'point_qa', dict(type='PointQAComputeMetrics'), portion=0.25),
+    'choice': asked(CHOICE, 'choice', dict(type='V7WComputeMetrics'), portion=0.5),
+    'count': asked(COUNT, 'clevr', dict(type='GQAComputeMetrics'), portion=0.25),
+    'caption': asked(CAPTION, 'caption', dict(type='FlickrComputeMetrics'), portion=0.5),
+}
+MIX_BLANKED = {f'{name}_blanked': blanked(entry) for name, entry in MIX_TEST.items()}
