@@ -51,7 +51,8 @@ class COCOCaptions(Converter):
         for entry in stream_items(path, 'annotations.item'):
             captions.setdefault(str(entry['image_id']), []).append(entry['caption'])
         for image in stream_items(path, 'images.item'):
-            yield f'{split}/{image.get("file_name", image["id"])}', image['id'], captions.pop(str(image['id']), [])
+            name = image.get('image_id', image['id'])
+            yield f'{split}/{image.get("file_name", name)}', name, captions.pop(str(name), [])
         for name in captions:
             yield '', name, []
 

@@ -358,7 +358,6 @@ def test_vcr(run: Run, tmp_path: Path):
         'rationale_label': 2,
         'annot_id': 'val-0',
     }
-    wrong = [{**row, 'metadata_fn': 'x.json'}, {**row, 'objects': []}]
     files = {
         'vcr1annots/val.jsonl': '\n'.join(
             map(json.dumps, [row, {**row, 'metadata_fn': 'x.json'}, {**row, 'objects': []}])
