@@ -84,7 +84,7 @@ def nearest(name: str, names: Iterable[str]) -> str:
 TASKS = 'mllm.dataset.single_image_dataset.*'
 """Each module holds the datasets of a task and their metric."""
 
-DATASETS = Registry('DATASETS', ['mllm.dataset.views', 'mllm.dataset.few_shot', TASKS])
+DATASETS = Registry('DATASETS', ['mllm.dataset.views', 'mllm.dataset.image_views', 'mllm.dataset.few_shot', TASKS])
 POLICIES = Registry('POLICIES', [TASKS])
 TRANSFORMS = Registry('TRANSFORMS', ['mllm.dataset.transform'])
 FORMATTERS = Registry('FORMATTERS', ['mllm.grounding.formatter'])

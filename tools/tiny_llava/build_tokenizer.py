@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import re
 import string
+from collections.abc import Sequence
 from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
@@ -41,25 +42,25 @@ PHRASES = [
 MAX_LENGTH = 4096
 
 
-def piece_pattern() -> str:
+def piece_pattern(phrases: Sequence[str]) -> str:
     """Regular expression whose matches, left to right, are the tokens of a text: a phrase, else one character.
 
     Longer phrases come first. A phrase never begins or ends inside a word.
     """
     alternatives = []
-    for phrase in sorted(PHRASES, key=len, reverse=True):
+    for phrase in sorted(phrases, key=len, reverse=True):
         before = r'(?<![A-Za-z0-9])' if phrase[0].isalnum() else ''
         after = r'(?![A-Za-z0-9])' if phrase[-1].isalnum() else ''
         alternatives.append(before + re.escape(phrase) + after)
     return '|'.join([*alternatives, r'[\s\S]'])
 
 
-def build_tokenizer() -> PreTrainedTokenizerFast:
-    """The tokenizer; it adds no special tokens by itself, as prompts are tokenised piece by piece."""
+def build_tokenizer(phrases: Sequence[str] = PHRASES) -> PreTrainedTokenizerFast:
+    """The tokenizer with a token per phrase; it adds no special tokens by itself: prompts are tokenised in pieces."""
     special = [*SPECIAL_TOKENS.values(), *IMAGE_TOKENS]
-    vocabulary = {token: index for index, token in enumerate([*special, *CHARACTERS, *PHRASES])}
+    vocabulary = {token: index for index, token in enumerate([*special, *CHARACTERS, *phrases])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=SPECIAL_TOKENS['unk_token']))
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(piece_pattern()), behavior='isolated')
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(piece_pattern(phrases)), behavior='isolated')
     tokenizer.decoder = decoders.Fuse()
     tokenizer.add_special_tokens(special)
     return PreTrainedTokenizerFast(

@@ -36,7 +36,9 @@ class COCOCaptions(Converter):
             texts = [' '.join(str(caption).split()) for caption in captions]
             kept = [text for text in texts if text]
             yield from (Skip('caption is empty') for text in texts if not text)
-            if not texts:
+            if not name:
+                yield Skip('captions of an image that the file does not have')
+            elif not texts:
                 yield Skip('image without caption')
             elif 'train' in split:
                 yield from ({'img_path': name, 'caption': text, 'image_id': image_id} for text in kept)
@@ -44,13 +46,14 @@ class COCOCaptions(Converter):
                 yield {'img_path': name, 'captions': kept, 'image_id': image_id}
 
     def official(self, path: Path, split: str) -> Iterator[tuple[str, Any, list[str]]]:
-        captions: dict[Any, list[str]] = {}
+        # Re-packaged files have ids as texts in one place and as numbers in the other.
+        captions: dict[str, list[str]] = {}
         for entry in stream_items(path, 'annotations.item'):
-            captions.setdefault(entry['image_id'], []).append(entry['caption'])
+            captions.setdefault(str(entry['image_id']), []).append(entry['caption'])
         for image in stream_items(path, 'images.item'):
-            yield f'{split}/{image.get("file_name", image["id"])}', image['id'], captions.pop(image['id'], [])
-        if captions:
-            raise ValueError(f'{path}: captions of image {next(iter(captions))!r}, which the file does not have')
+            yield f'{split}/{image.get("file_name", image["id"])}', image['id'], captions.pop(str(image['id']), [])
+        for name in captions:
+            yield '', name, []
 
     def karpathy(self, path: Path, split: str) -> Iterator[tuple[str, Any, list[str]]]:
         for image in stream_items(path, 'images.item'):

@@ -2,6 +2,7 @@
 
     LocalQA/localqa_dataset.json, LocalQA/localqa_{split}_imgs.json
     LookTwiceQA/looktwiceqa_dataset.json, LookTwiceQA/looktwiceqa_{split}_imgs.json
+    spatial_dataset.json, verbal_dataset.json, {split}_imgs_vs.json   the same things named by a point, or by words
     image_data.json         of Visual Genome: the folder and size of each image
 
 The answer at a point is that of the point itself: the list of all answers of a question has lost its order.
@@ -28,7 +29,9 @@ QUESTIONS = {
 
 @CONVERTERS.register_module('pointqa')
 class PointQA(Converter):
-    """PointQA-Local (`local_*`) and PointQA-LookTwice (`twice_*`)."""
+    """PointQA-Local (`local_*`), PointQA-LookTwice (`twice_*`), and PointQA-General in both forms: rows of `spatial_*`
+    are read by Point_QA_local with version 'p', those of `verbal_*` by VQAv2Dataset.
+    """
 
     splits = {
         **{
@@ -39,6 +42,11 @@ class PointQA(Converter):
             f'twice_{name}': (f'{TWICE}_dataset.json', f'{TWICE}_{name}_imgs.json', IMAGE_DATA)
             for name in ('train', 'val', 'test')
         },
+        **{
+            f'{form}_{name}': (f'{form}_dataset.json', f'{name}_imgs_vs.json', IMAGE_DATA)
+            for form in ('spatial', 'verbal')
+            for name in ('train', 'val', 'test')
+        },
     }
     image_field = 'file_path'
 
@@ -47,7 +55,8 @@ class PointQA(Converter):
         wanted = [str(name) for name in stream_items(images)]
         sizes, chosen = image_data(self.root / IMAGE_DATA), set(wanted)
         questions = {name: entries for name, entries in stream_pairs(dataset) if name in chosen}
-        made = self.local if split.startswith('local') else self.twice
+        forms = {'local': self.local, 'twice': self.twice, 'spatial': self.spatial, 'verbal': self.verbal}
+        made = forms[split.split('_')[0]]
         number = 0
         for name in wanted:
             if name not in questions:
@@ -88,6 +97,14 @@ class PointQA(Converter):
         places = self.places(entry['point'], entry['bbox'], image)
         more = {'obj_type': entry['obj_type']} if 'obj_type' in entry else {}
         yield places if isinstance(places, Skip) else {**texts, 'answer': str(entry['ans']), **places, **more}
+
+    def spatial(self, entry: Mapping[str, Any], image: ImageData) -> Iterator[Row | Skip]:
+        point = entry['point']
+        yield {'question': entry['question'], 'answer': str(entry['answer']), 'point': [point['x'], point['y']]}
+
+    def verbal(self, entry: Mapping[str, Any], image: ImageData) -> Iterator[Row | Skip]:
+        annotation = {'multiple_choice_answer': str(entry['answer'])}
+        yield {'image_path': image.path, 'question': entry['question'], 'annotation': annotation}
 
     def places(self, point: Mapping[str, Any], thing: Mapping[str, Any], image: ImageData) -> Row | Skip:
         x, y = thing['x'], thing['y']

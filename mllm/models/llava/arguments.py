@@ -10,7 +10,7 @@ from mllm.models.hub import part_faults
 from mllm.registry import nearest
 
 TOWER, PROJECTOR, DECODER = 'model.vision_tower', 'model.multi_modal_projector', 'model.language_model'
-PROJECTOR_ARGS = {'linear': (), 'mlp2x_gelu': (), 'pool': ('num_tokens', 'dim')}
+PROJECTOR_ARGS = {'linear': (), 'mlp2x_gelu': (), 'pool': ('num_tokens', 'dim'), 'grid': ('num_tokens',)}
 
 
 class ConvArgs(TypedDict, total=False):
@@ -34,8 +34,10 @@ class LlavaArguments:
     vision_tower              image encoder: a path, or a config dict with `model_type` for random weights; beside
                               model_name_or_path, a path is where the image processor lies
     image_size                square the image processor makes, in pixels, where no path has an image processor
-    projector                 'linear', 'mlp2x_gelu' or 'pool'; for 'pool', projector_args has num_tokens and dim
-    pretrain_mm_mlp_adapter   safetensors file with all or some of a new model's projector weights
+    projector                 'linear', 'mlp2x_gelu', 'pool' or 'grid'; for 'pool', projector_args has num_tokens and
+                              dim, for 'grid' num_tokens, the number of the tower's features
+    pretrain_mm_mlp_adapter   safetensors file with all or some of a new model's projector weights, and, as
+                              embed_tokens.weight, the word embeddings that they were trained with, if they were
     mm_vision_select_layer    hidden state of the tower that is projected
     mm_vision_select_feature  'patch' drops the first feature (CLS), 'full' keeps all
     mm_use_im_start_end       put <im_start> and <im_end> around every image
@@ -56,7 +58,7 @@ class LlavaArguments:
     llm: str | Mapping[str, Any] | None = None
     vision_tower: str | Mapping[str, Any] | None = None
     image_size: int = 224
-    projector: Literal['linear', 'mlp2x_gelu', 'pool'] = 'linear'
+    projector: Literal['linear', 'mlp2x_gelu', 'pool', 'grid'] = 'linear'
     projector_args: Mapping[str, Any] = field(default_factory=dict)
     pretrain_mm_mlp_adapter: str | None = None
     mm_vision_select_layer: int = -2

@@ -25,6 +25,8 @@ from mllm.utils.weights import load_weights, read_file, wrong_shapes
 
 PROJECTOR_FIELD = 'mllm_projector'
 """Field of a saved config.json: which projector to rebuild. Plain Hugging Face models do not have it."""
+EMBEDDINGS = 'embed_tokens.weight'
+"""Name of the word embeddings in a projector's file."""
 
 
 def describe(args: LlavaArguments, tokenizer: PreTrainedTokenizerBase) -> LlavaConfig:
@@ -97,7 +99,7 @@ def from_parts(args: LlavaArguments, config: LlavaConfig) -> LlavaForConditional
     model.lm_head = decoder.get_output_embeddings()
     model.model.multi_modal_projector = make_projector(config).to(dtype)
     if args.pretrain_mm_mlp_adapter is not None:
-        load_projector(model.model.multi_modal_projector, args.pretrain_mm_mlp_adapter)
+        load_adapter(model, args.pretrain_mm_mlp_adapter)
     return model.eval()
 
 
@@ -140,22 +142,28 @@ def make_projector(config: Any) -> nn.Module:
     return build_projector(projector.pop('name'), *widths, **projector)
 
 
-def load_projector(projector: nn.Module, path: str) -> None:
-    """Load all or some of a projector's weights. Names may leave out the parts of the module's name in front.
+def load_adapter(model: LlavaForConditionalGeneration, path: str) -> None:
+    """Load all or some of a projector's weights, and word embeddings, which LLaVA keeps in one file with them.
 
-    ValueError that names tensors the projector does not have, and both shapes where they differ.
+    Names may leave out the parts of the module's name in front. ValueError that names tensors the projector does not
+    have, and both shapes where they differ.
     """
+    projector, embeddings = model.model.multi_modal_projector, model.get_input_embeddings()
     own = projector.state_dict()
-    weights = {}
+    weights, words = {}, {}
     unknown = []
     for name, tensor in read_file(path).items():
         matching = [key for key in own if key == name or key.endswith(f'.{name}')]
-        if len(matching) != 1:
+        if f'.{name}'.endswith(f'.{EMBEDDINGS}'):
+            words['weight'] = tensor
+        elif len(matching) != 1:
             unknown.append(name)
         else:
             weights[matching[0]] = tensor
     faults = [f'the projector has no {", ".join(unknown)}; it has {", ".join(own)}'] if unknown else []
     faults += wrong_shapes(own, weights)
+    faults += [f'word embeddings: {fault}' for fault in wrong_shapes(embeddings.state_dict(), words)]
     if faults:
         raise ValueError(f'model_args.pretrain_mm_mlp_adapter={path!r}: ' + '; '.join(faults))
+    embeddings.load_state_dict({**embeddings.state_dict(), **words})
     projector.load_state_dict({**own, **weights})

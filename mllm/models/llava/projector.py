@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-ProjectorName = Literal['linear', 'mlp2x_gelu', 'pool']
-PROJECTORS = ('linear', 'mlp2x_gelu', 'pool')
+ProjectorName = Literal['linear', 'mlp2x_gelu', 'pool', 'grid']
+PROJECTORS = ('linear', 'mlp2x_gelu', 'pool', 'grid')
 
 
 def as_sequence(features: Tensor) -> Tensor:
@@ -78,15 +78,43 @@ class PoolProjector(nn.Module):
         return self.linear(self.pool(features))
 
 
+class GridProjector(nn.Module):
+    """Every feature standardised by `mean` and `std`, then one linear map, and what its place in the grid adds.
+
+    For towers whose features do not say where they are: a convolution's are the same everywhere in an image.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, width: int, hidden: int, num_tokens: int) -> None:
+        super().__init__()
+        self.register_buffer('mean', torch.zeros(width))
+        self.register_buffer('std', torch.ones(width))
+        self.linear = nn.Linear(width, hidden)
+        self.position = nn.Parameter(torch.randn(num_tokens, hidden))
+        nn.init.normal_(self.linear.weight, std=width**-0.5)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, features: Tensor) -> Tensor:
+        sequence = as_sequence(features)
+        if sequence.shape[1] != len(self.position):
+            raise ValueError(
+                f"projector_args.num_tokens={len(self.position)}, but the tower's features are {sequence.shape[1]}"
+            )
+        return self.linear((sequence - self.mean) / self.std) + self.position
+
+
 def build_projector(name: str, width: int, hidden: int, num_tokens: int = 1, dim: int = 64) -> nn.Module:
     """A projector from features of `width` channels to a language model of `hidden`; ValueError for unknown names.
 
-    `num_tokens` and `dim` are those of 'pool'.
+    `num_tokens` and `dim` are those of 'pool'; 'grid' takes the number of the tower's features as `num_tokens`.
     """
     builders: dict[str, Any] = {
         'linear': lambda: LinearProjector(width, hidden),
         'mlp2x_gelu': lambda: MLPProjector(width, hidden),
         'pool': lambda: PoolProjector(width, hidden, num_tokens, dim),
+        'grid': lambda: GridProjector(width, hidden, num_tokens),
     }
     if name not in builders:
         raise ValueError(f'projector={name!r}: expected one of {", ".join(PROJECTORS)}')
