@@ -15,6 +15,7 @@ from mllm.registry import METRICS, TRANSFORMS
 ROOT = Path(__file__).parents[1]
 DATASETS = sorted((ROOT / 'config' / '_base_' / 'dataset').glob('*.py'))
 TEMPLATES = sorted((ROOT / 'config' / '_base_' / 'dataset' / 'template').glob('*.json'))
+PART = re.compile(r"data_args\.train: \w+ needs 'filename'")
 
 
 def entries(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -38,7 +39,8 @@ def test_every_entry_is_a_dataset_or_tests(path: Path):
     assert found
     for name, data_args in found.items():
         faults = check_config({'model_args': tiny['model_args'], 'data_args': data_args, 'training_args': {}})
-        assert faults == [], name
+        # What lacks nothing but its file is a part, which other entries complete.
+        assert [fault for fault in faults if not PART.fullmatch(fault)] == [], name
         folders = re.findall(r"'(?:filename|image_folder)': '([^']*)'", repr(data_args))
         assert all(folder.startswith(('data/', str(ROOT))) for folder in folders)
 
