@@ -119,3 +119,37 @@ training_args = dict(max_steps=3, per_device_train_batch_size=4, per_device_eval
 @pytest.fixture
 def read_jsonl() -> Callable[[Path], list[Any]]:
     return lambda path: [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.fixture
+def run_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, dict[str, Any]]]:
+    """Runs a recipe of `config/` for two steps, on a folder of data and with the tiny model in place of its own."""
+    # Not every test that uses this file needs them.
+    from mmengine import Config
+
+    from mllm.config.config import prepare_args
+    from mllm.pipeline.finetune import run
+
+    tiny = Config.fromfile(ROOT / 'config/_base_/model/tiny_llava.py').to_dict()['model_args']
+
+    def start(data_root: Path, name: str, *words: str, **model_args: Any) -> dict[str, dict[str, Any]]:
+        monkeypatch.setenv('MLLM_DATA', str(data_root))
+        path = tmp_path / f'{name}.py'
+        model = {'_delete_': True, **tiny, **model_args}
+        path.write_text(f'_base_ = [{str(ROOT / "config" / f"{name}.py")!r}]\nmodel_args = {model!r}\n')
+        argv = [path, '--output_dir', tmp_path / name, '--max_steps', '2', '--save_steps', '2', '--use_cpu']
+        argv += ['--bf16', 'false', '--tf32', 'false', '--dataloader_num_workers', '0', '--report_to', 'none']
+        return run(*prepare_args([str(word) for word in (*argv, *words)]))
+
+    return start
+
+
+@pytest.fixture
+def losses() -> Callable[[Path], list[float]]:
+    """The losses that a run's folder tells of, those of steps and the mean."""
+
+    def read(folder: Path) -> list[float]:
+        history = json.loads((folder / 'trainer_state.json').read_text())['log_history']
+        return [entry[key] for entry in history for key in ('loss', 'train_loss') if key in entry]
+
+    return read

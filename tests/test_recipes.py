@@ -7,10 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mmengine import Config
-
-from mllm.config.config import prepare_args
-from mllm.pipeline.finetune import run
 
 ROOT = Path(__file__).parents[1]
 EMOJI = ROOT / 'data' / 'emoji'
@@ -93,31 +89,17 @@ def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def recipe(data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recipe:
+def recipe(data_root: Path, run_recipe: Recipe) -> Recipe:
     """Runs a recipe of `config/` with the tiny model in place of its own."""
-    monkeypatch.setenv('MLLM_DATA', str(data_root))
-    tiny = Config.fromfile(ROOT / 'config/_base_/model/tiny_llava.py').to_dict()['model_args']
 
     def start(name: str, **model_args: Any) -> dict[str, dict[str, Any]]:
-        path = tmp_path / f'{name}.py'
-        model = {'_delete_': True, **tiny, **model_args}
-        path.write_text(f'_base_ = [{str(ROOT / "config" / f"{name}.py")!r}]\nmodel_args = {model!r}\n')
-        argv = [path, '--output_dir', tmp_path / name, '--max_steps', '2', '--save_steps', '2', '--use_cpu']
-        argv += ['--bf16', 'false', '--tf32', 'false', '--dataloader_num_workers', '0', '--report_to', 'none']
-        if name in EVALUATE:
-            argv += ['--cfg-options', 'data_args.gen_kwargs.max_new_tokens=2']
-        return run(*prepare_args([str(word) for word in argv]))
+        words = ['--cfg-options', 'data_args.gen_kwargs.max_new_tokens=2'] if name in EVALUATE else []
+        return run_recipe(data_root, name, *words, **model_args)
 
     return start
 
 
-def losses(folder: Path) -> list[float]:
-    """The loss, once, as the state of the trainer has it."""
-    history = json.loads((folder / 'trainer_state.json').read_text())['log_history']
-    return [entry[key] for entry in history for key in ('loss', 'train_loss') if key in entry]
-
-
-def test_training_recipes(recipe: Recipe, tmp_path: Path):
+def test_training_recipes(recipe: Recipe, tmp_path: Path, losses: Callable[[Path], list[float]]):
     recipe('lcl_train_2way')
     for name in TRAIN:
         # Two of them go on from a [2-way] model.

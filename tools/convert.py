@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import ast
-import inspect
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from mllm.config.arguments import arguments_of, describe, fits
 from mllm.dataset.convert.base import Converter, Summary, convert
 from mllm.registry import CONVERTERS, nearest
 from mllm.utils.faults import lines_of, stop_on
@@ -39,24 +39,27 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def make_converter(name: str, root: Path, settings: Sequence[str]) -> Converter:
-    """The converter of a dataset with its options. ValueError for a name or an option that does not exist."""
+    """The converter of a dataset with its options. ValueError for a name, an option or a value that does not exist."""
     kind = CONVERTERS.get(name)
-    known = [key for key in inspect.signature(kind).parameters if key != 'root']
+    hints = {key: hint for key, hint in arguments_of(kind).hints.items() if key != 'root'}
     options, faults = {}, []
     for setting in settings:
         key, _, text = setting.partition('=')
-        if key in known:
-            options[key] = read_value(text)
+        value = text if fits(text, hints.get(key)) else read_value(text)
+        if key not in hints:
+            faults.append(f'--set {setting}: {name} has no option {key!r}{nearest(key, hints)}')
+        elif not fits(value, hints[key]):
+            faults.append(f'--set {setting}: expected {describe(hints[key])}')
         else:
-            faults.append(f'--set {setting}: {name} has no option {key!r}{nearest(key, known)}')
+            options[key] = value
     stop_on(faults)
     return kind(root, **options)
 
 
 def read_value(text: str) -> Any:
-    """A number or another Python literal; what is none is text."""
+    """A number, a truth value in any case, or another Python literal; what is none is text."""
     try:
-        return ast.literal_eval(text)
+        return ast.literal_eval(text.capitalize() if text.lower() in ('true', 'false', 'none') else text)
     except (ValueError, SyntaxError):
         return text
 

@@ -83,7 +83,9 @@ def test_the_same_files_give_the_same_bytes(refer: Path, tmp_path: Path, capsys:
         ),
         ('refcoco', ['--set', 'seed=1', 'x'], ["--set seed=1: refcoco has no option 'seed'", "no option 'x'"]),
         ('imagenet_lcl', ['--set', 'contxt=4'], ["no option 'contxt'; did you mean 'context'"]),
-        ('imagenet_lcl', ['--set', 'context=none'], ['context is at least 1']),
+        ('imagenet_lcl', ['--set', 'context=none', 'seed=0.5'], ['context=none: expected ', 'seed=0.5: expected ']),
+        ('imagenet_lcl', ['--set', 'context=0'], ['context is at least 1']),
+        ('flickr30k_entities', ['--set', 'drop_unrelated=no'], ['drop_unrelated=no: expected ']),
     ],
 )
 def test_what_is_asked_for_wrongly(
@@ -133,6 +135,12 @@ def test_options_reach_the_converter(tmp_path: Path):
     converter = convert.make_converter('imagenet_lcl', tmp_path, ['context=4', 'encoder=models/clip=1'])
     assert isinstance(converter, ImageNetLCL)
     assert (converter.context, converter.encoder, converter.seed) == (4, 'models/clip=1', 0)
+    # What may be text is text, a folder with the name of a number too.
+    assert convert.make_converter('imagenet_lcl', tmp_path, ['encoder=336']).encoder == '336'  # type: ignore[attr-defined]
+    for text, value in (('true', True), ('False', False)):
+        assert (
+            convert.make_converter('flickr30k_entities', tmp_path, [f'drop_unrelated={text}']).drop_unrelated is value
+        )  # type: ignore[attr-defined]
 
 
 def test_an_interrupted_run(

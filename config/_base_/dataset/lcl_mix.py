@@ -1,18 +1,16 @@
 # Link-context learning mixed evenly with other tasks, the paper's [mix].
-_base_ = ['imagenet_lcl.py']
+_base_ = ['imagenet_lcl.py', 'shikra_tasks.py']
 
-# The other tasks, as dataset configs. They share one half of the samples equally; while there are none, the
-# link-context tasks have all.
-OTHER_TASKS = []
+# The other tasks, as dataset configs: Shikra's. They share one half of the samples equally.
+OTHER_TASKS = [*_base_.SHIKRA_TASKS.values()]
 
 
 def mixture(link_context, others):
     """`link_context` are (dataset, share of their half)."""
-    half = 0.5 if others else 1.0
     return dict(
         type='InterleaveDataset',
         cfgs=[*(dataset for dataset, _ in link_context), *others],
-        probabilities=[*(half * share for _, share in link_context), *(0.5 / len(others) for _ in others)],
+        probabilities=[*(0.5 * share for _, share in link_context), *(0.5 / len(others) for _ in others)],
         seed=42,
         stopping_strategy='first_exhausted',
     )

@@ -92,9 +92,9 @@ class ImageNet:
     def images_of(self, one: ImageClass, least: int, purpose: str) -> list[str]:
         """Paths of the images of a class, training before validation. Missing ones are a fault, as are fewer than
         `least`, which `purpose` asks for."""
-        train = self.files_in(f'train/{one.wnid}')
-        paths = [*train, *self.val.get(one.wnid, [])]
-        missing = [path for path in paths if not (self.images / path).is_file()]
+        train, val = self.files_in(f'train/{one.wnid}'), self.val.get(one.wnid, [])
+        paths = [*train, *val]
+        missing = [path for path in val if not (self.images / path).is_file()]
         missing += sorted(self.listed.get(one.wnid, set()) - set(train))
         where = f'class {one.number} ({one.wnid})'
         if missing:

@@ -1,7 +1,7 @@
 """Before stage 1 of a sample's way: ImageNet -> the pair files of Link-Context Learning (`link_context.py` reads them).
 
 train900_pairs   900 classes, each with 36 images and 36 neighbours, most alike first; the published file has others
-                 of the same kind, drawn without a seed
+                 of the same kind, drawn without a seed, and is not replaced unless an encoder is named
 test100_pairs    the 100 classes that it leaves out, in the order of their ids, so that two consecutive rows are a pair;
                  this file was never published. Which images the authors drew as context is not known
 
@@ -48,6 +48,7 @@ SHOWN = 36
 """So many images and neighbours a class has in train900_pairs."""
 ENCODED = 100
 """So many images of a class are looked at to find its neighbours."""
+PUBLISHED_ENCODER = 'openai/clip-vit-base-patch16'
 
 
 @CONVERTERS.register_module('imagenet_lcl')
@@ -55,18 +56,17 @@ class ImageNetLCL(Converter):
     """Both files, drawn by `seed`.
 
     context  images of a class in test100_pairs that may be shown as supports, at least 1; the others are asked about
-    encoder  what finds neighbours for train900_pairs: a folder with a vision-language model, or its name on the hub
+    encoder  what finds neighbours for train900_pairs: a folder with a vision-language model, or its name on the hub;
+             the published ones were found by OpenAI's CLIP ViT-B/16
     """
 
     splits = {'train900_pairs': (), 'test100_pairs': ()}
 
-    def __init__(
-        self, root: Path, context: int = 32, seed: int = 0, encoder: str = 'openai/clip-vit-base-patch16'
-    ) -> None:
+    def __init__(self, root: Path, context: int = 32, seed: int = 0, encoder: str | None = None) -> None:
         super().__init__(root)
         if not (isinstance(context, int) and context >= 1 and isinstance(seed, int) and seed >= 0):
             raise ValueError(f'--set context={context} seed={seed}: context is at least 1, seed at least 0')
-        self.context, self.seed, self.encoder = context, seed, str(encoder)
+        self.context, self.seed, self.encoder = context, seed, encoder
 
     def missing(self, split: str) -> list[Path]:
         try:
@@ -102,6 +102,9 @@ class ImageNetLCL(Converter):
         yield from rows
 
     def train_rows(self) -> Iterator[Row]:
+        if self.encoder is None:
+            raise ValueError(f'neighbours need an encoder: --set encoder={PUBLISHED_ENCODER}, or a folder with another')
+        encoder = Encoder(str(self.encoder))
         imagenet = ImageNet(self.root, TEST_WNIDS)
         classes = [one for one in imagenet.classes if one.number not in TEST_WNIDS]
         if len(classes) <= SHOWN:
@@ -112,7 +115,7 @@ class ImageNetLCL(Converter):
             drawn.append([paths[position] for position in self.order(one, len(paths))[:ENCODED]])
         stop_on(imagenet.faults)
         names = [one.name for one in classes]
-        alike = class_similarity(Encoder(self.encoder), names, drawn, imagenet.images, self.advance)
+        alike = class_similarity(encoder, names, drawn, imagenet.images, self.advance)
         for place, (one, paths) in enumerate(zip(classes, drawn, strict=True)):
             rng = np.random.default_rng([self.seed, one.number, 1])
             chosen = neighbours(alike[place], place, rng)

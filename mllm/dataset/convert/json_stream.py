@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from collections.abc import Iterator
+from codecs import BOM_UTF8
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -26,13 +27,9 @@ def stream_items(path: Path, prefix: str = 'item') -> Iterator[Any]:
     ValueError naming the file where it is cut off, not JSON, or has no such array.
     """
     found = False
-    with open_json(path) as file:
-        try:
-            for element in ijson.items(file, prefix, use_float=True):
-                found = True
-                yield element
-        except FAULTS as error:
-            raise damaged(path, error) from error
+    for element in stream(path, ijson.items, prefix):
+        found = True
+        yield element
     if not found:
         raise ValueError(f'{path}: no array with entries at {prefix!r}; is it another file of the dataset?')
 
@@ -42,16 +39,24 @@ def stream_pairs(path: Path, prefix: str = '', may_be_empty: bool = False) -> It
     but `may_be_empty` or not there at all.
     """
     found = False
-    with open_json(path) as file:
-        try:
-            for pair in ijson.kvitems(file, prefix, use_float=True):
-                found = True
-                yield pair
-        except FAULTS as error:
-            raise damaged(path, error) from error
+    for pair in stream(path, ijson.kvitems, prefix):
+        found = True
+        yield pair
     if not found and not may_be_empty:
         where = repr(prefix) if prefix else 'the top'
         raise ValueError(f'{path}: no object with entries at {where}; is it another file of the dataset?')
+
+
+def stream(path: Path, read: Callable[..., Iterator[Any]], prefix: str) -> Iterator[Any]:
+    """What one of ijson's functions finds in a file, which may begin with the mark of UTF-8."""
+    with open_json(path) as file:
+        try:
+            # Both kinds of file can look ahead.
+            if file.peek(len(BOM_UTF8)).startswith(BOM_UTF8):  # type: ignore[attr-defined]
+                file.read(len(BOM_UTF8))
+            yield from read(file, prefix, use_float=True)
+        except FAULTS as error:
+            raise damaged(path, error) from error
 
 
 def damaged(path: Path, error: Exception) -> ValueError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from mllm.dataset.convert.base import Converter, Row, Skip
@@ -29,7 +30,7 @@ class VisualGenome(Converter):
 
     def rows(self, split: str) -> Iterator[Row | Skip]:
         path = self.root / self.splits[split][0]
-        images = self.image_data()
+        images = image_data(self.root / IMAGE_DATA)
         for number, image in enumerate(stream_items(path)):
             if not isinstance(image, Mapping) or not isinstance(image.get('regions'), list):
                 raise ValueError(f'{path}: entry {number} is no image with its regions; is it another file?')
@@ -57,10 +58,11 @@ class VisualGenome(Converter):
             'region_id': region['region_id'],
         }
 
-    def image_data(self) -> dict[int, ImageData]:
-        """By id: the path that ends an image's address, and its size."""
-        path, found = self.root / IMAGE_DATA, {}
-        for entry in stream_items(path):
-            folder, name = str(entry['url']).rsplit('/', 2)[1:]
-            found[entry['image_id']] = ImageData(f'{folder}/{name}', entry['width'], entry['height'])
-        return found
+
+def image_data(path: Path) -> dict[int, ImageData]:
+    """By the number of an image: the path that ends its address, and its size."""
+    found = {}
+    for entry in stream_items(path):
+        folder, name = str(entry['url']).rsplit('/', 2)[1:]
+        found[entry['image_id']] = ImageData(f'{folder}/{name}', entry['width'], entry['height'])
+    return found

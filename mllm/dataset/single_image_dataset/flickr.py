@@ -70,7 +70,7 @@ class FlickrBox2Caption(FlickrDataset):
         template_string: str | None = None,
         template_file: str | None = None,
         max_dynamic_size: int | None = None,
-        box_unit: BoxUnit = 'pixels',
+        box_unit: BoxUnit | None = None,
         box_max_num: int = 5,
         caption_with_box: CaptionWithBox = 'all',
     ) -> None:

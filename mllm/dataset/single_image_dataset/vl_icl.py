@@ -103,7 +103,7 @@ class VLICLDataset(Source):
         return Episode(asked, tuple(items), meta=meta)
 
     def pooled(self, query: Row, rng: ItemRng) -> list[Row]:
-        """`shots` supports of the file in random order; in clevr of the query's attribute, in matching_mi of both kinds."""
+        """`shots` supports of the file in random order: in clevr of the attribute asked, in matching_mi of both."""
         if self.supports is None:
             return []
         order = shuffled(list(range(len(self.supports))), rng('supports'))

@@ -207,11 +207,16 @@ def test_neighbours_of_the_other_classes(devkit: Path, tmp_path: Path, clip: str
     assert list(bank.problems(1)) == []
 
 
-def test_an_encoder_that_is_none(devkit: Path, tmp_path: Path):
+def test_an_encoder_is_needed_for_neighbours(devkit: Path, tmp_path: Path, clip: str):
+    published = tmp_path / 'train900_pairs.jsonl'
+    published.write_text('as it was fetched')
+    with pytest.raises(ValueError, match='neighbours need an encoder: --set encoder=openai/clip-vit-base-patch16'):
+        rows_of(devkit, tmp_path, 'train900_pairs')
+    assert published.read_text() == 'as it was fetched'
     with pytest.raises(ValueError, match=r'encoder=.*cannot be loaded .*--set encoder=DIR'):
         Encoder(str(tmp_path))
     with pytest.raises(ValueError, match='1 classes; 36 are neighbours of each'):
-        rows_of(devkit, tmp_path, 'train900_pairs')
+        rows_of(devkit, tmp_path, 'train900_pairs', encoder=clip)
 
 
 def test_the_weights_of_names_and_images():

@@ -53,6 +53,11 @@ def test_numbers_stay_what_they_are(write: Callable[..., Path]):
     assert [repr(value) for value in stream_items(path)] == ['1', '1.0', '159.64000000000001', '-300.0']
 
 
+@pytest.mark.parametrize('pack', [bytes, gzip.compress])
+def test_a_mark_of_utf_8_at_the_start(write: Callable[..., Path], pack: Callable[[bytes], bytes]):
+    assert list(stream_items(write(pack(b'\xef\xbb\xbf["caf\xc3\xa9"]')))) == ['caf\u00e9']
+
+
 def test_a_file_is_not_read_ahead(write: Callable[..., Path]):
     """The first element is there before the damage at the end is met."""
     elements = stream_items(write(json.dumps([{'id': n, 'text': 'x' * 100} for n in range(5000)]).encode()[:-2]))

@@ -1,0 +1,11 @@
+# V3Det for link-context learning: its COCO-style annotation with `neighbors` and `expired_imgs`.
+V3DET = '{{$MLLM_DATA:data}}/v3det'
+
+V3DET_TRAIN = dict(
+    type='V3DetDataset',
+    filename=V3DET + '/v3det_train.json',
+    image_folder=V3DET,
+    template_file='{{fileDirname}}/template/DOD.json',
+    policy='policy_v1',
+    shot=2,
+)
