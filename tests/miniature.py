@@ -48,7 +48,14 @@ def write_miniature(root: Path) -> None:
 
 def refcoco(root: Path) -> None:
     picture(root / 'coco/train2014/a.jpg')
-    row = {'img_path': 'a.jpg', 'expression': 'left thing', 'bbox': BOX, 'height': 48, 'width': 64, 'ref_id': 1}
+    row = {
+        'img_path': 'a.jpg',
+        'expression': 'the thing on the left',
+        'bbox': BOX,
+        'height': 48,
+        'width': 64,
+        'ref_id': 1,
+    }
     names = [f'refcoco{plus}_unc_{split}' for plus in ('', '+') for split in ('train', 'val', 'testA', 'testB')]
     names += [f'refcocog_umd_{split}' for split in ('train', 'val', 'test')]
     names += [f'refcocog_google_{split}' for split in ('train', 'val')]

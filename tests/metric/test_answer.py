@@ -21,6 +21,10 @@ from mllm.types import Prediction
         ('The answer is (B). It is warmer.', '(B)'),
         ('The answer is St. Bernard.', 'St. Bernard'),
         ('The answer is J. R. Smith.', 'J. R. Smith'),
+        ('The answer is Ms. Lee. She smiles.', 'Ms. Lee'),
+        ('The answer is U.S. army', 'U.S. army'),
+        ('The answer is 2. So the answer is 3.', '3'),
+        ('The answer is\nblue\nnot red', 'blue'),
         ('The answer is 2.5.', '2.5'),
         ('The answer is no. Wait, the answer is yes.', 'yes'),
         ('The answer is\n\nyes\nUSER: and now?', 'yes'),
@@ -44,6 +48,7 @@ def test_the_answer_in_a_text(text: str, answer: str | None):
         ('So the answer is yes...', 'yes'),
         ('The answer is no. The answer is yes.', 'no. The answer is yes'),
         ('The answer is no.\nThe answer is yes.', None),
+        ('Answer: x\nThe answer is y', None),
         ('THE ANSWER IS yes.', None),
         ('yes', None),
         ('', None),
@@ -63,6 +68,9 @@ def test_the_released_rule(text: str, answer: str | None):
         ('ten', '10'),
         ('twenty', 'twenty'),
         ('dont', "don't"),
+        ("isn't it", "isn't it"),
+        ('mr. smith', 'mr smith'),
+        ('what ?', 'what'),
         ("couldn'tve", "couldn't've"),
         ('well', 'well'),
         ('its', 'its'),
@@ -94,6 +102,12 @@ def test_normal_form_has_single_blanks_and_is_lower_case(text: str):
     assert normal == ' '.join(normal.split()).lower()
     assert not {'a', 'an', 'the', 'one', 'two'} & set(normal.split())
     assert normalise_vqa(f' {text}\n') == normal
+
+
+@given(st.text(st.sampled_from('abc ,.!?-0123456789\n'), max_size=30))
+def test_an_answer_survives_being_wrapped(text: str):
+    line = ' '.join(text.split())
+    assert answer_of(f'The answer is {line}.') == answer_of(line)
 
 
 def one(pred: str, target: str = 'The answer is yes.', index: int = 0, **meta: object) -> Prediction:

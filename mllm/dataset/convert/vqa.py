@@ -55,7 +55,7 @@ class QuestionFiles(Converter):
                 yield Skip('annotation of a question that is not asked')
 
     def annotations(self, path: Path) -> dict[Any, bytes]:
-        """By question, as JSON: a fifth of the memory that the objects would take."""
+        """By question, as JSON: a sixth of the memory that the objects take."""
         entries = stream_items(path, 'annotations.item')
         return {entry['question_id']: json.dumps(completed(entry)).encode() for entry in entries}
 

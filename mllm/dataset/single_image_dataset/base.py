@@ -33,17 +33,18 @@ class AnnotatedDataset(ItemSource):
 
     filename      JSON Lines or one JSON array, an annotation a row
     image_folder  folder, zip or tar that image paths are relative to; None: paths as they are
-    box_unit      of boxes and points in the file: 'pixels' of the image as stored, or 'normalised' to 0..1
+    box_unit      of boxes and points in the file: 'pixels' of the image as stored, or 'normalised' to 0..1; None:
+                  pixels, and rows that look normalised are errors
     """
 
     image_field: ClassVar[str] = 'image'
     """The field of a row that holds the path of its image."""
 
-    def __init__(self, filename: str, image_folder: str | None = None, box_unit: BoxUnit = 'pixels') -> None:
+    def __init__(self, filename: str, image_folder: str | None = None, box_unit: BoxUnit | None = None) -> None:
         self.filename = filename
         self.image_folder = image_folder
         self.box_unit = box_unit
-        if box_unit not in get_args(BoxUnit):
+        if box_unit is not None and box_unit not in get_args(BoxUnit):
             raise FaultsError([f'box_unit={box_unit!r}{nearest(str(box_unit), get_args(BoxUnit))}', *self.problems()])
 
     @abstractmethod
@@ -96,10 +97,11 @@ class AnnotatedDataset(ItemSource):
                 'boxes': [denormalise_boxes([box], *size)[0] if are_numbers(box, 4) else box for box in boxes],
                 'points': [denormalise_points([at], *size)[0] if are_numbers(at, 2) else at for at in points],
             }
-        if places and max(size) > 1 and all(0 <= value <= 1 for place in places for value in place):
+        small = all(0 <= value <= 1 for place in places for value in place)
+        if self.box_unit is None and places and small and max(size) > 1:
             raise ValueError(
                 f'its boxes or points lie between 0 and 1 ({list(places[0])}), in an image of {size[0]}x{size[1]} '
-                "pixels; if they are normalised, write box_unit='normalised' in the dataset's config"
+                "pixels; write box_unit='normalised' in the dataset's config if they are, and 'pixels' if they are not"
             )
         return target
 
@@ -139,7 +141,7 @@ class MInstrDataset(AnnotatedDataset):
         template_string: str | None = None,
         template_file: str | None = None,
         max_dynamic_size: int | None = None,
-        box_unit: BoxUnit = 'pixels',
+        box_unit: BoxUnit | None = None,
     ) -> None:
         super().__init__(filename, image_folder, box_unit)
         if (template_string is None) == (template_file is None):

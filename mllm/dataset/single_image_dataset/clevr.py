@@ -41,7 +41,7 @@ class ClevrDataset(MInstrDataset):
         template_string: str | None = None,
         template_file: str | None = None,
         max_dynamic_size: int | None = None,
-        box_unit: BoxUnit = 'pixels',
+        box_unit: BoxUnit | None = None,
         scene_graph_file: str | None = None,
         version: Version = 'q-a',
     ) -> None:

@@ -38,7 +38,7 @@ class InstructDataset(AnnotatedDataset):
         self,
         filename: str,
         image_folder: str | None = None,
-        box_unit: BoxUnit = 'pixels',
+        box_unit: BoxUnit | None = None,
         add_coco_prefix: bool = False,
     ) -> None:
         super().__init__(filename, image_folder, box_unit)

@@ -70,7 +70,7 @@ class FlickrBox2Caption(FlickrDataset):
         template_string: str | None = None,
         template_file: str | None = None,
         max_dynamic_size: int | None = None,
-        box_unit: BoxUnit = 'pixels',
+        box_unit: BoxUnit | None = None,
         box_max_num: int = 5,
         caption_with_box: CaptionWithBox = 'all',
     ) -> None:
@@ -126,12 +126,12 @@ class FlickrComputeMetrics(Metric[list[list[list[float]]]]):
     answered boxes (the smallest box that holds them) has an IoU above 0.5 with the union of its true ones (merged-box
     protocol); `any_box_accuracy`: the first answered box has it with any true one (any-box protocol). Both are means of
     the samples' rates, with their 95 % intervals; `phrases` is the number of phrases. Caption scores are those of
-    `CaptionComputeMetrics`, boxes left out. Answers without a box are parse failures.
+    `CaptionComputeMetrics`, boxes left out; `meteor=False` leaves METEOR out. Answers without a box are parse failures.
     """
 
-    def __init__(self, formatter: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, formatter: Mapping[str, Any] | None = None, meteor: bool = True) -> None:
         self.formatter = build_formatter(formatter)
-        self.caption = CaptionComputeMetrics(formatter)
+        self.caption = CaptionComputeMetrics(formatter, meteor)
 
     def extract(self, prediction: Prediction) -> list[list[list[float]]] | None:
         return answered_boxes(prediction, self.formatter) or None

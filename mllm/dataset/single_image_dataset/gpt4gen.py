@@ -32,7 +32,7 @@ class GPT4Gen(MInstrDataset):
         template_string: str | None = None,
         template_file: str | None = None,
         max_dynamic_size: int | None = None,
-        box_unit: BoxUnit = 'pixels',
+        box_unit: BoxUnit | None = None,
         version: Version = 'a',
     ) -> None:
         super().__init__(filename, image_folder, template_string, template_file, max_dynamic_size, box_unit)

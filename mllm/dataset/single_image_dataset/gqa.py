@@ -56,7 +56,7 @@ class GQADataset(MInstrDataset):
         template_string: str | None = None,
         template_file: str | None = None,
         max_dynamic_size: int | None = None,
-        box_unit: BoxUnit = 'pixels',
+        box_unit: BoxUnit | None = None,
         scene_graph_file: str | None = None,
         scene_graph_index: str | None = None,
         version: str = 'q-a',

@@ -53,7 +53,7 @@ class PointQADataset(MInstrDataset):
         template_string: str | None = None,
         template_file: str | None = None,
         max_dynamic_size: int | None = None,
-        box_unit: BoxUnit = 'pixels',
+        box_unit: BoxUnit | None = None,
         version: str = '',
         bp_probability: float = 0.5,
     ) -> None:
@@ -95,7 +95,7 @@ class PointQALocal(PointQADataset):
         template_string: str | None = None,
         template_file: str | None = None,
         max_dynamic_size: int | None = None,
-        box_unit: BoxUnit = 'pixels',
+        box_unit: BoxUnit | None = None,
         version: str = 'p',
         qbp_p_prob: float = 0.5,
     ) -> None:
@@ -122,7 +122,7 @@ class PointQATwice(PointQADataset):
         template_string: str | None = None,
         template_file: str | None = None,
         max_dynamic_size: int | None = None,
-        box_unit: BoxUnit = 'pixels',
+        box_unit: BoxUnit | None = None,
         version: str = 'gq-p',
         bp_p_prob: float = 0.5,
     ) -> None:

@@ -95,7 +95,7 @@ class ReverseRECDataset(REGDataset):
         template_string: str | None = None,
         template_file: str | None = None,
         max_dynamic_size: int | None = None,
-        box_unit: BoxUnit = 'pixels',
+        box_unit: BoxUnit | None = None,
     ) -> None:
         self.caption_min_words = caption_min_words
         self.caption_max_words = float('inf') if caption_max_words is None else caption_max_words

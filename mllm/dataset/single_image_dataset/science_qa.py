@@ -46,7 +46,7 @@ class ScienceQADataset(MInstrDataset):
         template_string: str | None = None,
         template_file: str | None = None,
         max_dynamic_size: int | None = None,
-        box_unit: BoxUnit = 'pixels',
+        box_unit: BoxUnit | None = None,
         with_hint: bool = True,
         with_lecture: bool = False,
         with_solution: bool = False,

@@ -107,7 +107,7 @@ class VCRDataset(MInstrDataset):
         template_string: str | None = None,
         template_file: str | None = None,
         max_dynamic_size: int | None = None,
-        box_unit: BoxUnit = 'pixels',
+        box_unit: BoxUnit | None = None,
         version: str = 'qc-a',
     ) -> None:
         super().__init__(filename, image_folder, template_string, template_file, max_dynamic_size, box_unit)

@@ -44,7 +44,7 @@ class Visual7WPointing(MInstrDataset):
         template_string: str | None = None,
         template_file: str | None = None,
         max_dynamic_size: int | None = None,
-        box_unit: BoxUnit = 'pixels',
+        box_unit: BoxUnit | None = None,
         version: Version = 'p',
         do_shuffle_choice: bool = True,
     ) -> None:

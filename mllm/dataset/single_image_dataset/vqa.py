@@ -60,7 +60,7 @@ class VQAv2Dataset(VQADataset):
         template_string: str | None = None,
         template_file: str | None = None,
         max_dynamic_size: int | None = None,
-        box_unit: BoxUnit = 'pixels',
+        box_unit: BoxUnit | None = None,
         has_annotation: bool = True,
     ) -> None:
         super().__init__(filename, image_folder, template_string, template_file, max_dynamic_size, box_unit)
@@ -99,7 +99,7 @@ class VQAEXDataset(VQADataset):
         template_string: str | None = None,
         template_file: str | None = None,
         max_dynamic_size: int | None = None,
-        box_unit: BoxUnit = 'pixels',
+        box_unit: BoxUnit | None = None,
         is_e_dataset: bool = True,
         has_annotation: bool = True,
     ) -> None:

@@ -64,6 +64,7 @@ def test_rows_that_are_wrong(tmp_path: Path, fields: dict[str, object], message:
         ('I say yes or no', None),
         ('There is a dog', None),
         ('nothing', None),
+        ('I cannot say', None),
         ('Yesterday', None),
         ('', None),
     ],

@@ -111,6 +111,7 @@ def one(index: int, pred: str, answer: str = 'A', **meta: Any) -> Prediction:
         ('(B) y', 'x y', 'B'),
         ('It is dense. So the answer is (B). It sinks.', 'x y', 'B'),
         ('The answer is Y.', 'x y', 'B'),
+        ('the cat', 'dog cat', 'B'),
         # Choices that are articles or letters.
         ('The answer is (A).', 'cat the', 'A'),
         ('the', 'cat the', 'B'),

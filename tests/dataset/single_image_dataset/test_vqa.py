@@ -75,11 +75,11 @@ def test_explanations(make: Callable[..., Any]):
 
 
 def test_questions_without_annotation(make: Callable[..., Any]):
-    bare = {'image_path': 'a.png', 'question': 'Wet?', 'question_id': 4}
+    bare = {'image_path': 'a.png', 'question': 'Is {x} wet?', 'question_id': 4}
     assert answer(make('VQAv2Dataset', bare, has_annotation=False)[0]) == 'UNKNOWN'
     assert answer(make('VQAEXDataset', {**bare, 'file_path': 'a.png'}, has_annotation=False)[0]) == 'UNKNOWN'
     item = make('PureVQADataset', bare)[0]
-    assert answer(item) == ''
+    assert [turn['value'] for turn in item['conversations']] == ['<image> Is {x} wet?', '']
     assert item['meta'] == {'id': 4, 'image_path': 'a.png'}
 
 
@@ -122,6 +122,19 @@ def test_templates_that_are_wrong(make: Callable[..., Any], template: str):
 def test_soft_accuracy_leaves_one_out(others: int, expected: float):
     answers = ['Red.'] * others + ['blue'] * (10 - others)
     assert soft_accuracy('the red', answers) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ('text', 'answers', 'expected'),
+    [
+        ('The Red!', ['red'] * 4 + ['a red'] * 6, 1),
+        ('2', ['two'], 1),
+        ('3', ['two'], 0),
+        ('red', ['red', 'red'], 1 / 3),
+    ],
+)
+def test_soft_accuracy_after_normalisation(text: str, answers: list[str], expected: float):
+    assert soft_accuracy(text, answers) == pytest.approx(expected)
 
 
 @given(st.lists(st.sampled_from(['red', 'Red', 'two', '2', 'a cat', '']), min_size=1, max_size=10), st.randoms())

@@ -191,6 +191,21 @@ def test_an_adapter_may_hold_a_part(build: Any, tmp_path: Path):
         assert torch.equal(tensor, expected), name
 
 
+@pytest.mark.parametrize('name', ['embed_tokens.weight', 'model.embed_tokens.weight'])
+def test_an_adapter_may_hold_word_embeddings(build: Any, tmp_path: Path, name: str):
+    path = str(tmp_path / 'adapter.safetensors')
+    plain = build('resnet_lfm2')[0]
+    words = torch.randn_like(plain.get_input_embeddings().weight)
+    save_file({name: words, 'mean': torch.randn(8)}, path)
+    model = build('resnet_lfm2', pretrain_mm_mlp_adapter=path)[0]
+    assert torch.equal(model.get_input_embeddings().weight, words)
+    assert model.lm_head.weight is model.get_input_embeddings().weight
+
+    save_file({name: words[1:]}, path)
+    with pytest.raises(ValueError, match=r'word embeddings: weight \[\d+, 32\] instead of'):
+        build('resnet_lfm2', pretrain_mm_mlp_adapter=path)
+
+
 @pytest.mark.parametrize(
     ('weights', 'message'),
     [
