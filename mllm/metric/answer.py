@@ -18,8 +18,8 @@ from mllm.types import Prediction
 
 LEAD = re.compile(r'(?:\b(?:so )?the answer is\b:?|\banswer:)', re.IGNORECASE)
 """What an answer stands behind in the formats that published checkpoints were trained with."""
-SENTENCE = re.compile(r'(?<=\w\w)(?<!\b[SM]t)(?<!\b[MDJ]r)(?<!\bM[rs]s)\.\s+(?=[A-Z])')
-"""Between two sentences, but not behind an abbreviation: one letter, St., Mt., Mr., Dr., Jr. or Mrs."""
+SENTENCE = re.compile(r'(?:(?<=\w\w)(?<!\b[SM]t)(?<!\b[MDJ]r)(?<!\bMrs)(?<!\bMs)|(?<=[\d)\]]))\.\s+(?=[A-Z])')
+"""Between two sentences, but not behind an abbreviation: one letter, St., Mt., Mr., Dr., Jr., Mrs. or Ms."""
 LEGACY = re.compile(r'(?:So the answer is|The answer is|the answer is|Answer:) (.+)')
 
 DIGITS = ('zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine', 'ten')

@@ -5,6 +5,7 @@ Images are those of COCO 2014 (and the test images of 2015); their names are bui
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -46,15 +47,17 @@ class QuestionFiles(Converter):
             if known is None:
                 yield row
             elif entry['question_id'] in known:
-                yield {**row, 'annotation': known[entry['question_id']]}
+                yield {**row, 'annotation': json.loads(known[entry['question_id']])}
             else:
                 yield Skip(WITHOUT_ANNOTATION)
         for other in known or ():
             if other not in asked:
                 yield Skip('annotation of a question that is not asked')
 
-    def annotations(self, path: Path) -> dict[Any, Row]:
-        return {entry['question_id']: completed(entry) for entry in stream_items(path, 'annotations.item')}
+    def annotations(self, path: Path) -> dict[Any, bytes]:
+        """By question, as JSON: a sixth of the memory that the objects take."""
+        entries = stream_items(path, 'annotations.item')
+        return {entry['question_id']: json.dumps(completed(entry)).encode() for entry in entries}
 
 
 def completed(annotation: Row) -> Row:
@@ -112,9 +115,7 @@ class VQAE(Converter):
             if not entry.get('explanation'):
                 yield Skip('no explanation')
                 continue
-            kept = {
-                key: entry[key] for key in ('question_id', 'answers', 'answer_type', 'question_type') if key in entry
-            }
+            kept = {key: entry[key] for key in KEPT if key in entry}
             yield {
                 'file_path': coco_name(entry['img_id'], f'{split}2014'),
                 'question': entry['question'],

@@ -20,7 +20,8 @@ from mllm.types import IMAGE_PLACEHOLDER, QUESTION_PLACEHOLDER, Prediction, RawI
 from mllm.utils.rng import ItemRng
 
 LABELS = ('yes', 'no')
-WORDS = re.compile(r'\b(yes|no|not)\b')
+FIRST = re.compile(r'\W*(yes|no)\b')
+WORDS = re.compile(r"\b(?:yes|no|not)\b|n't\b")
 
 
 @DATASETS.register_module()
@@ -45,17 +46,16 @@ class POPEVQADataset(MInstrDataset):
 class POPEComputeMetrics(Metric[str]):
     """Accuracy, and of the answer yes precision, recall and F1, and how often yes is answered; with 95 % intervals.
 
-    An answer is the yes or no that it begins with, else the only one that it holds ("not" counts as no); otherwise it
-    is a parse failure: wrong, and neither yes nor no.
+    An answer is the yes or no that it begins with, else the only one that it holds ("not" and "isn't" count as no);
+    otherwise it is a parse failure: wrong, and neither yes nor no.
     """
 
     def extract(self, prediction: Prediction) -> str | None:
-        words = WORDS.findall((answer_of(prediction.pred) or '').lower())
-        found = ['no' if word == 'not' else word for word in words]
-        first = re.match(r'\W*(yes|no)\b', (answer_of(prediction.pred) or '').lower())
-        if first:
+        answer = (answer_of(prediction.pred) or '').lower()
+        if first := FIRST.match(answer):
             return first[1]
-        return found[0] if found and len(set(found)) == 1 else None
+        found = {'yes' if word == 'yes' else 'no' for word in WORDS.findall(answer)}
+        return found.pop() if len(found) == 1 else None
 
     def score(self, value: str, prediction: Prediction) -> float:
         return float(value == self.label(prediction))

@@ -20,7 +20,9 @@ from mllm.utils.rng import ItemRng
 
 LETTERS = 'ABCDEFGHIJ'
 SUBJECTS = {'natural science': 'NAT', 'social science': 'SOC', 'language science': 'LAN'}
-ALONE = re.compile(r'\(?([A-J])\)?[.:,]?', re.IGNORECASE)
+CONTEXTS = ('TXT', 'IMG', 'NO')
+FIRST = re.compile(r'(?:[Oo]ption |[Cc]hoice )?([A-J])(?:$|[.:,)]\s*$|[.:)]\s)')
+"""A letter alone, or with the text of its choice behind it, as in "B. a magnet"."""
 WITHIN = re.compile(r'\(([A-J])\)')
 
 
@@ -31,7 +33,7 @@ class ScienceQADataset(MInstrDataset):
     with_hint, with_lecture   give them before the question
     with_solution             the answer is preceded by the solution, `{solution} So the answer is (B).`
 
-    Of problems without image the question is the template without <image>.
+    Problems without image are asked as they are: a template speaks of one.
     """
 
     placeholders = (IMAGE_PLACEHOLDER, QUESTION_PLACEHOLDER)
@@ -59,12 +61,12 @@ class ScienceQADataset(MInstrDataset):
 
     def make_item(self, row: Row, rng: ItemRng) -> RawItem:
         choices, letter = field(row, 'choices', list), field(row, 'answer', str)
+        if not 1 <= len(choices) <= len(LETTERS):
+            raise ValueError(f'there are {len(choices)} choices; expected 1 to {len(LETTERS)}')
         letters = LETTERS[: len(choices)]
-        if letter not in letters or not letter:
+        if letter not in list(letters):
             raise ValueError(f'answer is {letter!r}; expected one of the letters {", ".join(letters)} of the choices')
-        template = self.get_template(rng)
-        if self.image_path(row) is None:
-            template = ' '.join(template.replace(IMAGE_PLACEHOLDER, '').split())
+        template = QUESTION_PLACEHOLDER if self.image_path(row) is None else self.get_template(rng)
         answer = f'The answer is ({letter}).'
         if self.with_solution and row.get('solution'):
             answer = f'{row["solution"].strip()} So the answer is ({letter}).'
@@ -87,11 +89,15 @@ class ScienceQADataset(MInstrDataset):
         parts = [*(f'Context: {text.strip()}' for text in given if text), field(row, 'question', str)]
         return '\n'.join([*parts, f'Options: {choices}'])
 
-    def context(self, row: Row) -> str:
-        """IMG, TXT or NO, as the published tables have it (an image counts before a text)."""
-        if self.image_path(row) is not None:
-            return 'IMG'
-        return 'TXT' if row.get('hint') else 'NO'
+    def context(self, row: Row) -> list[str]:
+        """TXT, IMG, both, or NO: a problem with hint and image counts in both columns of the published tables."""
+        there = {'TXT': bool(row.get('hint')), 'IMG': self.image_path(row) is not None}
+        return [name for name, found in there.items() if found] or ['NO']
+
+
+def comparable(text: str) -> str:
+    """The normal form of a choice's text; of one that is nothing but an article, the text itself."""
+    return normalise_vqa(text) or text.strip().lower()
 
 
 def grades(grade: object) -> str | None:
@@ -102,21 +108,27 @@ def grades(grade: object) -> str | None:
 
 @METRICS.register_module()
 class ScienceQAComputeMetrics(Metric[str]):
-    """Accuracy of the chosen letter; tables by subject, context and grade.
+    """Accuracy of the chosen letter; tables by subject, context (a problem may have two) and grade.
 
-    An answer is a letter alone, the one letter in brackets, or the text of one of `meta['choices']`.
+    An answer is the one letter in brackets, else a letter at its beginning, else the text of one of `meta['choices']`,
+    else a small letter. Letters that are no choice are parse failures.
     """
 
     def extract(self, prediction: Prediction) -> str | None:
         answer, choices = answer_of(prediction.pred), prediction.meta['choices']
         if answer is None:
             return None
-        texts = [normalise_vqa(str(choice)) for choice in choices]
-        if texts.count(normalise_vqa(answer)) == 1:
-            return LETTERS[texts.index(normalise_vqa(answer))]
-        named = set(WITHIN.findall(answer)) or {match[1].upper() for match in [ALONE.fullmatch(answer)] if match}
-        letter = named.pop() if len(named) == 1 else ''
-        return letter if letter and letter in LETTERS[: len(choices)] else None
+        letters = LETTERS[: len(choices)]
+        if named := set(WITHIN.findall(answer)):
+            return named.pop() if len(named) == 1 and named <= set(letters) else None
+        first = FIRST.match(answer)
+        if first and first[1] in letters:
+            return first[1]
+        texts = [comparable(str(choice)) for choice in choices]
+        if texts.count(comparable(answer)) == 1:
+            return letters[texts.index(comparable(answer))]
+        small = answer.strip('().:, ').upper()
+        return small if small in list(letters) else None
 
     def score(self, value: str, prediction: Prediction) -> float:
         return float(value == prediction.meta['answer'])
@@ -125,5 +137,11 @@ class ScienceQAComputeMetrics(Metric[str]):
         def meta(name: str) -> Any:
             return lambda prediction: prediction.meta.get(name)
 
-        names = ('subject', 'context', 'grade')
-        return {f'by_{name}': numbers_by(name, meta(name), self.compute, predictions) for name in names}
+        def within(context: str) -> Any:
+            return lambda prediction: context if context in prediction.meta.get('context', ()) else None
+
+        tables = {
+            f'by_{name}': numbers_by(name, meta(name), self.compute, predictions) for name in ('subject', 'grade')
+        }
+        contexts = [numbers_by('context', within(name), self.compute, predictions) for name in CONTEXTS]
+        return {**tables, 'by_context': [row for rows in contexts for row in rows]}

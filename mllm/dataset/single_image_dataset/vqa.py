@@ -41,7 +41,8 @@ def ids_of(row: Row) -> dict[str, Any]:
 
 def ten_answers(annotation: Row) -> dict[str, Any]:
     """What the metric needs of an official annotation."""
-    answers = [str(entry['answer'] if isinstance(entry, Mapping) else entry) for entry in annotation.get('answers', [])]
+    given = field(annotation, 'answers', list) if 'answers' in annotation else []
+    answers = [str(field(entry, 'answer', object) if isinstance(entry, Mapping) else entry) for entry in given]
     types = {key: annotation[key] for key in ('answer_type', 'question_type') if key in annotation}
     return ({'answers': answers} if answers else {}) | ({'types': types} if types else {})
 

@@ -141,7 +141,7 @@ def test_scienceqa(run: Run, tmp_path: Path):
     assert '<image>' in with_image['conversations'][0]['value']
     assert without['conversations'][0]['value'] == 'Which?\nOptions: (A) one (B) two'
     assert without['conversations'][1]['value'] == 'The answer is (B).'
-    assert [without['meta'][key] for key in ('subject', 'context', 'grade')] == ['SOC', 'NO', 'G7-12']
+    assert [without['meta'][key] for key in ('subject', 'context', 'grade')] == ['SOC', ['NO'], 'G7-12']
 
 
 def test_coco_captions(run: Run, tmp_path: Path):
