@@ -67,6 +67,7 @@ DATA_HINTS: dict[str, Any] = {
     'augment': dict | None,
     'gen_kwargs': dict | None,
     'on_bad_sample': Literal['raise', 'skip'],
+    'decode_side': int | None,
 }
 MULTITEST_HINTS: dict[str, Any] = {'cfg': dict, 'compute_metric': dict | None}
 SECTIONS = ('model_args', 'data_args', 'training_args', 'custom_imports')

@@ -104,6 +104,7 @@ def make_dataset(
         seed=seed if prefix == 'train' else 0,
         augment=TRANSFORMS.build(data_args['augment']) if data_args.get('augment') else None,
         on_bad_sample=data_args.get('on_bad_sample', 'raise'),
+        decode_side=data_args.get('decode_side'),
     )
 
 

@@ -17,7 +17,14 @@ from typing import TYPE_CHECKING, Any
 from mllm.dataset.item_contract import check_item
 from mllm.dataset.supervision import TokenizedSegment, join_segments, tokenize_segment
 from mllm.grounding.formatter import is_index, substitute
-from mllm.grounding.geometry import clip_boxes, clip_points, normalise_boxes, normalise_points
+from mllm.grounding.geometry import (
+    clip_boxes,
+    clip_points,
+    denormalise_boxes,
+    denormalise_points,
+    normalise_boxes,
+    normalise_points,
+)
 from mllm.types import (
     IGNORE_INDEX,
     Episode,
@@ -30,6 +37,7 @@ from mllm.types import (
     images_of,
     targets_of,
 )
+from mllm.utils.image_io import original_size
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -98,14 +106,15 @@ class EpisodeEncoder:
         check_item(item)
         images, originals, units, clipped, places = [], [], [], 0, {}
         for original, given in zip(images_of(item), targets_of(item), strict=True):
-            target, cut = clip_target(given, original.size)
-            image, moved, frame = self.move(original, target, rng)
+            size = original_size(original)
+            target, cut = clip_target(given, size)
+            image, moved, frame = self.move(original, resized(target, size, original.size), rng)
             images.append(image)
             originals.append(target)
             units.append(self.to_unit(moved, image.size))
             clipped += cut
             if frame:
-                places = {'image_size': list(original.size), 'frame': frame}
+                places = {'image_size': list(size), 'frame': frame}
         listed = isinstance(item.get('image'), Sequence)
         turns = [self.write_out(turn, units, listed) for turn in item['conversations']]
         if places and not listed:
@@ -118,7 +127,7 @@ class EpisodeEncoder:
     ) -> tuple[Image.Image, Target | None, list[float] | None]:
         """Stage 4 for one image: augmentation and transform. Third, in evaluation with a target, the `frame`."""
         steps = [step for step in (self.augment if self.training else None, self.preprocessor.transform) if step]
-        size, asked = image.size, False
+        size, stored, asked = image.size, original_size(image), False
         if target is not None and not self.training:
             asked = True
             # The corners of the image move along with its target.
@@ -128,7 +137,7 @@ class EpisodeEncoder:
         if not asked or target is None:
             return image, target, None
         *points, start, stop = target.get('points', [])
-        frame = frame_of(size, *normalise_points([start, stop], *image.size))
+        frame = frame_of(stored, *normalise_points([start, stop], *image.size))
         return image, {**target, 'points': points}, frame
 
     def to_unit(self, target: Target | None, size: tuple[int, int]) -> Target:
@@ -209,6 +218,15 @@ def clip_target(target: Target | None, size: tuple[int, int]) -> tuple[Target | 
     boxes, clipped_boxes = clip_boxes(target.get('boxes', []), *size)
     points, clipped_points = clip_points(target.get('points', []), *size)
     return {'boxes': boxes, 'points': points}, clipped_boxes + clipped_points
+
+
+def resized(target: Target | None, old: tuple[int, int], new: tuple[int, int]) -> Target | None:
+    """A target in pixels of an image of one size -> of the same image in another size."""
+    if target is None or old == new:
+        return target
+    boxes = denormalise_boxes(normalise_boxes(target.get('boxes', []), *old), *new)
+    points = denormalise_points(normalise_points(target.get('points', []), *old), *new)
+    return {'boxes': boxes, 'points': points}
 
 
 def frame_of(size: tuple[int, int], start: Point, stop: Point) -> list[float]:

@@ -12,6 +12,7 @@ from mllm.dataset.encoder import EpisodeEncoder
 from mllm.dataset.source import Source
 from mllm.types import Episode, Preprocessor, Sample, Skipped
 from mllm.utils.faults import BadSampleError, lines_of
+from mllm.utils.image_io import reduced_decoding
 from mllm.utils.rng import ItemRng
 
 BAD = (ValueError, OSError, LookupError, TypeError, AttributeError)
@@ -37,12 +38,16 @@ class SingleImageConvDataset(Dataset):
         seed: int = 0,
         augment: Callable[..., Any] | None = None,
         on_bad_sample: Literal['raise', 'skip'] = 'raise',
+        decode_side: int | None = None,
     ) -> None:
         self.source = source
         self.encoder = EpisodeEncoder(preprocessor, training, augment)
         self.training = training
         self.seed = seed
         self.on_bad_sample = on_bad_sample
+        self.decode_side = decode_side
+        if decode_side is not None and decode_side < 1:
+            raise ValueError(f'decode_side={decode_side}: expected the pixels of the longer side that a model looks at')
 
     def __len__(self) -> int:
         return len(self.source)
@@ -57,7 +62,7 @@ class SingleImageConvDataset(Dataset):
 
     def draw(self, epoch: int, index: int) -> Episode:
         """The episode, or a BadSampleError that says where it comes from."""
-        with self.placing_faults(index):
+        with self.placing_faults(index), reduced_decoding(self.decode_side):
             return self.source.episode(index, ItemRng(self.seed, epoch, index))
 
     def encode(self, epoch: int, index: int) -> Sample:

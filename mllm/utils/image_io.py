@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import functools
 import io
+import math
 import os
 import posixpath
 import struct
@@ -17,7 +18,9 @@ import warnings
 import zipfile
 import zlib
 from collections import OrderedDict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +31,8 @@ COMPRESSED = ('.tar.gz', '.tgz', '.tar.bz2', '.tar.xz', '.tar.zst')
 MAX_PIXELS = 89_478_485
 """PIL's own limit; beyond it a small file can fill the memory."""
 CACHE_BYTES = 64 * 2**20
+ORIGINAL_SIZE = 'original_size'
+"""Where an image that was decoded at a reduced scale keeps its size as stored."""
 
 DAMAGE = (
     *(OSError, SyntaxError, ValueError, EOFError, LookupError, RuntimeError),
@@ -158,17 +163,44 @@ def similar(path: str, names: Collection[str]) -> str:
 
 def load_image(path: str, folder: str | None = None) -> Image.Image:
     """The image as RGB; the caller may change it. ImageError if it is missing, unreadable, truncated or too large."""
-    key = (folder, path)
+    side = _side.get()
+    key = (folder, path, side)
     image = _cache.get(key)
     if image is None:
         where = f'{folder}: {path}' if in_archive(folder) else os.path.join(folder or '', path)
-        image = decode(read_bytes(path, folder), where)
+        image = decode(read_bytes(path, folder), where, side)
         _cache.put(key, image)
     return image.copy()
 
 
-def decode(data: bytes, where: str) -> Image.Image:
-    """Bytes -> RGB image; `where` names it in errors."""
+@contextmanager
+def reduced_decoding(side: int | None) -> Iterator[None]:
+    """Within the block, JPEGs are decoded at 1/2, 1/4 or 1/8 as long as their longer side keeps `side` pixels.
+
+    Their `original_size` is kept. None: as they are stored.
+    """
+    token = _side.set(side)
+    try:
+        yield
+    finally:
+        _side.reset(token)
+
+
+def original_size(image: Image.Image) -> tuple[int, int]:
+    """Width and height of an image as stored, which boxes and points refer to."""
+    return image.info.get(ORIGINAL_SIZE, image.size)
+
+
+def reduce_scale(image: Image.Image, side: int) -> None:
+    """Have the decoder leave out detail (DCT scaling) that an image of `side` pixels could not show."""
+    size = image.size
+    wanted = [max(1, math.ceil(length * side / max(size))) for length in size]
+    if max(size) > side and image.draft(None, (wanted[0], wanted[1])) is not None and image.size != size:
+        image.info[ORIGINAL_SIZE] = size
+
+
+def decode(data: bytes, where: str, side: int | None = None) -> Image.Image:
+    """Bytes -> RGB image; `where` names it in errors, `side` is as for `reduced_decoding`."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore', Image.DecompressionBombWarning)  # an error below
@@ -180,6 +212,8 @@ def decode(data: bytes, where: str) -> Image.Image:
     if image.width * image.height > MAX_PIXELS:
         raise ImageError(f'{where}: {image.width}x{image.height} pixels, more than {MAX_PIXELS}; scale it down')
     try:
+        if side is not None:
+            reduce_scale(image, side)
         return to_rgb(image)
     except DAMAGE as error:
         raise ImageError(f'{where}: truncated or damaged ({error}); fetch it again') from error
@@ -213,20 +247,24 @@ def deep_grey_scale(image: Image.Image) -> float:
     return 2.0**-8 if image.mode == 'I' and brightest < 2**16 else 255 / brightest
 
 
+CacheKey = tuple[str | None, str, int | None]
+"""Folder, path, and the side of reduced decoding."""
+
+
 class ImageCache:
     """The images used last, up to a number of bytes."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.size = 0
-        self.images: OrderedDict[tuple[str | None, str], Image.Image] = OrderedDict()
+        self.images: OrderedDict[CacheKey, Image.Image] = OrderedDict()
 
-    def get(self, key: tuple[str | None, str]) -> Image.Image | None:
+    def get(self, key: CacheKey) -> Image.Image | None:
         if key in self.images:
             self.images.move_to_end(key)
         return self.images.get(key)
 
-    def put(self, key: tuple[str | None, str], image: Image.Image) -> None:
+    def put(self, key: CacheKey, image: Image.Image) -> None:
         if key in self.images or image_bytes(image) > self.limit:
             return
         self.images[key] = image
@@ -240,4 +278,5 @@ def image_bytes(image: Image.Image) -> int:
     return image.width * image.height * 3
 
 
+_side: ContextVar[int | None] = ContextVar('side', default=None)
 _cache = ImageCache(CACHE_BYTES)

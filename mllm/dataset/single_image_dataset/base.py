@@ -15,7 +15,7 @@ from mllm.grounding.geometry import are_numbers, denormalise_boxes, denormalise_
 from mllm.registry import nearest
 from mllm.types import RawItem, Target, Turn
 from mllm.utils.faults import FaultsError, lines_of, stop_on
-from mllm.utils.image_io import load_image
+from mllm.utils.image_io import load_image, original_size
 from mllm.utils.json_rows import Rows, open_rows
 from mllm.utils.rng import ItemRng
 
@@ -80,7 +80,7 @@ class AnnotatedDataset(ItemSource):
             return item
         image, target = self.get_image(path), item.get('target')
         meta = {**(item.get('meta') or {}), 'image_path': path}
-        return {**item, 'image': image, 'target': target and self.in_pixels(target, image.size), 'meta': meta}
+        return {**item, 'image': image, 'target': target and self.in_pixels(target, original_size(image)), 'meta': meta}
 
     def in_pixels(self, target: Any, size: tuple[int, int]) -> Target:
         """The target of a row in pixels; ValueError where it looks as if it were in the other unit."""

@@ -9,6 +9,7 @@ from typing import Literal
 from PIL import Image
 
 from mllm.types import Episode, RawItem, Turn, images_of
+from mllm.utils.image_io import original_size
 
 Control = Literal['blank_supports', 'permute_labels'] | None
 
@@ -31,7 +32,7 @@ def apply_control(episode: Episode, control: Control) -> Episode:
 
 def blanked(item: RawItem) -> RawItem:
     """The item with white images of the same sizes."""
-    white = [Image.new('RGB', image.size, 'white') for image in images_of(item)]
+    white = [Image.new('RGB', original_size(image), 'white') for image in images_of(item)]
     if not white:
         return item
     return {**item, 'image': white if isinstance(item.get('image'), Sequence) else white[0]}

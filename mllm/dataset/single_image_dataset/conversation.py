@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from mllm.dataset.single_image_dataset.base import AnnotatedDataset, BoxUnit, Row, field
 from mllm.registry import DATASETS, nearest
 from mllm.types import IMAGE_PLACEHOLDER, RawItem, Turn
-from mllm.utils.image_io import decode
+from mllm.utils.image_io import decode, original_size
 from mllm.utils.rng import ItemRng
 
 if TYPE_CHECKING:
@@ -116,10 +116,10 @@ class ConversationDataset(AnnotatedDataset):
         images, meta = [self.load(path) for path in paths], {**(item.get('meta') or {}), 'image_path': shown(paths)}
         target = item.get('target')
         if len(images) == 1 and not isinstance(target, list):
-            target = target and self.in_pixels(target, images[0].size)
+            target = target and self.in_pixels(target, original_size(images[0]))
             return {**item, 'image': images[0], 'target': target, 'meta': meta}
         if isinstance(target, list):
-            target = [each and self.in_pixels(each, image.size) for each, image in zip(target, images)]
+            target = [each and self.in_pixels(each, original_size(image)) for each, image in zip(target, images)]
         return {**item, 'image': images, 'target': target, 'meta': meta}
 
     def load(self, path: str) -> Image.Image:

@@ -18,7 +18,7 @@ from mllm.grounding.geometry import denormalise_boxes, xywh_to_xyxy
 from mllm.registry import DATASETS, nearest
 from mllm.types import BOXES_PLACEHOLDER, IMAGE_PLACEHOLDER, RawItem
 from mllm.utils.faults import FaultsError, lines_of, stop_on
-from mllm.utils.image_io import decode, load_image, to_rgb
+from mllm.utils.image_io import decode, load_image, original_size, to_rgb
 from mllm.utils.rng import ItemRng
 
 BoxFormat = Literal['xyxy', 'xywh']
@@ -106,7 +106,7 @@ class HFDataset(ItemSource):
         if self.image_column is None:
             return {'conversations': two_turns(question, answer), 'meta': meta}
         image = self.image(row)
-        boxes = self.boxes(row, image.size)
+        boxes = self.boxes(row, original_size(image))
         places = {'answer_boxes': [list(range(len(boxes)))]} if self.box_column else {}
         return {
             'image': image,
