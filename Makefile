@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: quickstart test install lint types suite encoder
+.PHONY: quickstart rec multitask test install lint types suite encoder scene-encoder
 
 quickstart: $(VENV)/.installed
 	$(BIN)/python tools/quickstart.py
@@ -36,6 +36,19 @@ types: $(VENV)/.installed-dev
 
 suite: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -q -n 2 --durations 10
+
+# The tiny model learns to point, in emoji scenes: docs/grounding.md.
+SCENES := data/emoji_scenes/images.zip
+LAUNCH := OMP_NUM_THREADS=2 $(BIN)/accelerate launch --config_file accelerate_config/default_config.yaml
+
+$(SCENES): $(wildcard tools/emoji/*scene*.py) | $(VENV)/.installed
+	$(BIN)/python tools/emoji/build_scenes.py
+
+rec multitask: $(VENV)/.installed $(SCENES)
+	$(LAUNCH) mllm/pipeline/finetune.py config/$@_tiny.py --overwrite_output_dir
+
+scene-encoder: $(VENV)/.installed $(SCENES)
+	$(BIN)/python tools/tiny_llava/train_scene_encoder.py
 
 # Trains the tiny model's image encoder again, on train concepts only (its weights are committed).
 encoder: $(VENV)/.installed

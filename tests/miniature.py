@@ -61,7 +61,7 @@ def refcoco(root: Path) -> None:
     names += [f'refcocog_google_{split}' for split in ('train', 'val')]
     for name in names:
         lines(root / f'refcoco/{name}.jsonl', [row, {**row, 'expression': 'right thing', 'bbox': OTHER}])
-        lines(root / f'refcoco/reg_{name}.jsonl', [{**row, 'references': ['left thing', 'thing on the left']}])
+        lines(root / f'refcoco/reg_{name}.jsonl', [{**row, 'references': [row['expression'], 'left thing']}])
 
 
 def visual_genome(root: Path) -> None:

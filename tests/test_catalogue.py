@@ -30,6 +30,10 @@ def entries(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             yield name, {'multitest': value}
         elif isinstance(value, dict) and 'cfg' in value:
             yield name, {'multitest': {'test': value}}
+        elif isinstance(value, dict):
+            for key, one in value.items():
+                if isinstance(one, dict) and 'type' in one:
+                    yield f'{name}.{key}', {'train': one}
 
 
 @pytest.mark.parametrize('path', DATASETS, ids=lambda path: path.stem)

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from tests.miniature import write_miniature
+
 ROOT = Path(__file__).parents[1]
 EMOJI = ROOT / 'data' / 'emoji'
 TRAIN = ('lcl_train_2way_random', 'lcl_train_2way_weight', 'lcl_train_mix1', 'lcl_train_mix2')
@@ -41,6 +43,7 @@ def pictures() -> Iterator[list[bytes]]:
 def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What MLLM_DATA names: ImageNet with its files of pairs, ISEKAI-10 with rows, ISEKAI-pair as class folders."""
     root = tmp_path_factory.mktemp('data')
+    write_miniature(root)  # the other tasks of the mixtures
     names = [f'n0000000{number}' for number in range(CLASSES)]
     for name, images in zip(names, pictures(), strict=True):
         for number, content in enumerate(images):

@@ -42,14 +42,14 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / 'data').mkdir()
     for name in ('emoji', 'tiny_llava'):
         (folder / 'data' / name).symlink_to(ROOT / 'data' / name)
-    counts = {'train': 24, 'val': 4, 'test': 40, 'test_art': 40}
+    counts = {'train': 24, 'val': 4, 'test': 30, 'test_art': 30}
     load_tool('emoji', 'build_scenes').build(folder / 'data' / 'emoji_scenes', counts, 0, Console(quiet=True))
     return folder
 
 
 def run_config(checkout: Path, name: str) -> tuple[dict[str, dict[str, Any]], Path]:
     folder = checkout / 'exp' / name
-    steps = '--max_steps 2 --per_device_train_batch_size 4 --logging_steps 1 --disable_tqdm true'
+    steps = '--max_steps 2 --per_device_train_batch_size 4 --dataloader_num_workers 0 --disable_tqdm true'
     short = ['--cfg-options', 'data_args.gen_kwargs.max_new_tokens=3']
     path = checkout / 'config' / f'{name}.py'
     return run(*prepare_args([str(path), *steps.split(), '--output_dir', str(folder), *short])), folder

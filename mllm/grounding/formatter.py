@@ -131,7 +131,8 @@ class TokenFormatter(BoxFormatter):
         return self.extract(text, 'p', 2)
 
     def remove(self, text: str) -> str:
-        return re.sub(r'<([bp])_st>\s*(?:<bin_[0-9]+>|<\1_sep>|\s)*<\1_ed>', '', text)
+        # The tokens take the blanks around them, so a decoded text has none between a group and the next word.
+        return re.sub(r'<([bp])_st>\s*(?:<bin_[0-9]+>|<\1_sep>|\s)*<\1_ed>', ' ', text)
 
     def special_tokens(self) -> list[str]:
         marks = [f'<{kind}_{name}>' for kind in 'bp' for name in ('st', 'sep', 'ed')]

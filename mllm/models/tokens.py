@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +37,23 @@ def find_file(path: str, name: str) -> str | None:
         return None
 
 
-def add_tokens(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str]) -> None:
-    """Add what is not there yet, each as one special token; a tokenizer without pad token pads with <unk> or </s>."""
+def add_tokens(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str], written: Collection[str] = ()) -> None:
+    """Add what is not there yet, each as one token; a tokenizer without pad token pads with <unk> or </s>.
+
+    All are special, hence left out of decoded answers, but those that are `written` there: coordinates.
+    """
     known = tokenizer.get_vocab()
-    new: list[Any] = [swallowing(token) for token in tokens if token not in known]
-    if new:
-        tokenizer.add_special_tokens({'additional_special_tokens': new}, replace_extra_special_tokens=False)
+    for token in tokens:
+        if token not in known:
+            added = swallowing(token)
+            if token in written:
+                added.special = False
+                tokenizer.add_tokens([added])  # type: ignore[list-item]
+            else:
+                tokenizer.add_special_tokens(
+                    {'additional_special_tokens': [added]},  # type: ignore[dict-item]
+                    replace_extra_special_tokens=False,
+                )
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
+from mllm.grounding.formatter import TokenFormatter
 from mllm.models.tokens import add_tokens, fit_embeddings
 
 
@@ -37,6 +38,22 @@ def test_tokens_of_earlier_calls_stay_special(root: Path):
     add_tokens(tokenizer, ['<two>'])
     ids = tokenizer.convert_tokens_to_ids(['<one>', '<two>', '<image>'])
     assert set(ids) <= set(tokenizer.all_special_ids)
+
+
+def test_what_answers_write_survives_decoding_and_keeps_its_row(root: Path, tmp_path: Path):
+    tokenizer = AutoTokenizer.from_pretrained(root / 'data/tiny_llava')
+    size = len(tokenizer)
+    boxes = TokenFormatter(5).special_tokens()
+    add_tokens(tokenizer, ['<first>', *boxes, '<last>'], written=boxes)
+    assert tokenizer.convert_tokens_to_ids(['<first>', *boxes, '<last>']) == list(range(size, len(tokenizer)))
+    tokenizer.save_pretrained(tmp_path)
+    for one in (tokenizer, AutoTokenizer.from_pretrained(tmp_path)):
+        text = TokenFormatter(5).format_boxes([[0, 0.25, 0.5, 1]])
+        ids = one(f'a<first>{text}</s>').input_ids
+        assert len(ids) == 9
+        decoded = one.decode(ids, skip_special_tokens=True)
+        assert TokenFormatter(5).extract_boxes(decoded) == [[[0, 0.25, 0.5, 1]]]
+        assert '<first>' not in decoded
 
 
 def test_a_tokenizer_without_pad_token_pads_with_unknown(root: Path):

@@ -46,7 +46,8 @@ class LlavaFamily(Family[LlavaArguments]):
         first = PATCH_TOKEN if args.image_splice == 'last_only' else image_token
         marks = [START_TOKEN, END_TOKEN] if args.mm_use_im_start_end else []
         # In the order of published checkpoints, whose embeddings have their rows so.
-        add_tokens(tokenizer, [first, *marks, *formatter.special_tokens(), image_token])
+        written = formatter.special_tokens()
+        add_tokens(tokenizer, [first, *marks, *written, image_token], written)
         transform = args.conv_args.get('transforms')
         return Preprocessor(
             tokenizer=tokenizer,
