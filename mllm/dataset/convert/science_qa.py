@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 from mllm.dataset.convert.base import Converter, Row, Skip
@@ -24,7 +23,7 @@ class ScienceQA(Converter):
     def rows(self, split: str) -> Iterator[Row | Skip]:
         problems = dict(stream_pairs(self.root / 'problems.json'))
         path = self.root / 'pid_splits.json'
-        names = json.loads(path.read_text(encoding='utf-8')).get(split)
+        names = dict(stream_pairs(path)).get(split)
         if names is None:
             raise ValueError(f'{path}: there is no split {split!r}')
         captions = self.root / 'captions.json'

@@ -17,6 +17,7 @@ from mllm.registry import CONVERTERS
 
 KEPT = ('question_id', 'answers', 'answer_type', 'question_type')
 WITHOUT_ANNOTATION = 'no annotation of this question'
+WITHOUT_EXPLANATION = 'no explanation'
 
 
 def coco_name(image_id: Any, subtype: str) -> str:
@@ -113,7 +114,7 @@ class VQAE(Converter):
         for entry in stream_items(self.root / self.splits[split][0]):
             answer = entry.get('multiple_choice_answer', entry.get('multiple_answers'))
             if not entry.get('explanation'):
-                yield Skip('no explanation')
+                yield Skip(WITHOUT_EXPLANATION)
                 continue
             kept = {key: entry[key] for key in KEPT if key in entry}
             yield {
@@ -163,6 +164,9 @@ class VQAX(Converter):
             if name not in asked or name not in known:
                 yield Skip('question or annotation is not in the files of VQAv2')
                 continue
+            if not texts:
+                yield Skip(WITHOUT_EXPLANATION)
+                continue
             entry, annotation = asked[name], known[name]
             yield {
                 'file_path': coco_name(entry['image_id'], self.subtypes[split]),
@@ -176,6 +180,9 @@ class VQAX(Converter):
     def whole_rows(self, path: Path) -> Iterator[Row | Skip]:
         for name, entry in stream_pairs(path):
             image = entry['image_name']
+            if not entry['explanation']:
+                yield Skip(WITHOUT_EXPLANATION)
+                continue
             yield {
                 'file_path': f'{image.split("_")[1]}/{image}' if image.startswith('COCO_') else image,
                 'question': entry['question'],

@@ -89,16 +89,18 @@ def test_vqa_e(run: Run, tmp_path: Path):
 
 def test_vqa_x(run: Run, tmp_path: Path):
     files = {
-        'textual/val_exp_anno.json': {'3': ['Because.', 'So it is.'], '4': ['Lost.']},
+        'textual/val_exp_anno.json': {'3': ['Because.', 'So it is.'], '4': ['Lost.'], '5': []},
         'v2_OpenEnded_mscoco_val2014_questions.json': {
-            'questions': [{'image_id': 1, 'question': 'q', 'question_id': 3}]
+            'questions': [{'image_id': 1, 'question': 'q', 'question_id': number} for number in (3, 5)]
         },
         'v2_mscoco_val2014_annotations.json': {
-            'annotations': [{'question_id': 3, 'answers': TEN, 'multiple_choice_answer': 'red'}]
+            'annotations': [
+                {'question_id': number, 'answers': TEN, 'multiple_choice_answer': 'red'} for number in (3, 5)
+            ]
         },
     }
     rows, summary = run('vqa_x', 'val', files)
-    assert summary.skipped == {'question or annotation is not in the files of VQAv2': 1}
+    assert summary.skipped == {'question or annotation is not in the files of VQAv2': 1, 'no explanation': 1}
     made = items(tmp_path, 'val', type='VQAEXDataset', template_string=ASK, is_e_dataset=False)
     assert answers(made) == ['Because.So it is. So the answer is red.']
     entry = {
@@ -108,7 +110,8 @@ def test_vqa_x(run: Run, tmp_path: Path):
         'image_name': 'COCO_val2014_000000000001.jpg',
         'explanation': ['E.'],
     }
-    rows, _ = run('vqa_x', 'nle_val', {'vqaX_val.json': {'11': entry}})
+    rows, summary = run('vqa_x', 'nle_val', {'vqaX_val.json': {'11': entry, '12': {**entry, 'explanation': []}}})
+    assert summary.skipped == {'no explanation': 1}
     assert (rows[0]['question_id'], rows[0]['file_path']) == (11, 'val2014/COCO_val2014_000000000001.jpg')
 
 
@@ -401,6 +404,8 @@ def test_isekai(run: Run, tmp_path: Path):
 
 TRUNCATED = {
     'vqav2': ('test', 'v2_OpenEnded_mscoco_test2015_questions.json', '{"questions": [{"question_id": 1, "image_id"'),
+    'vqa_e': ('val', 'VQA-E_val_set.json', '[{"img_id": 1, "question"'),
+    'vqa_x': ('nle_val', 'vqaX_val.json', '{"1": {"question": '),
     'gqa': ('val_all_questions', 'questions1.2/val_all_questions.json', '{"1": {"question": "a'),
     'llava_instruct': ('chat', 'chat.json', '[{"conversations": ['),
     'coco_captions': ('val2014', 'annotations/captions_val2014.json', '{"annotations": [{"image_id": 1'),
@@ -414,6 +419,28 @@ def test_a_file_that_is_cut_off_is_named(run: Run, tmp_path: Path, name: str):
     with pytest.raises(ValueError, match=f'{Path(path).name}: not whole JSON'):
         run(name, split, {path: text})
     assert not (tmp_path / 'out' / f'{split}.jsonl').exists()
+
+
+def test_files_of_short_answers_that_are_not_what_they_should_be(run: Run):
+    problems = {'problems.json': {'1': {'question': 'q', 'choices': ['x'], 'answer': 0, 'split': 'val'}}}
+    with pytest.raises(ValueError, match=r'problems\.json: not whole JSON'):
+        run('scienceqa', 'val', {'problems.json': '{"1": {"question"', 'pid_splits.json': {'val': ['1']}})
+    with pytest.raises(ValueError, match=r'pid_splits\.json: not whole JSON'):
+        run('scienceqa', 'val', {**problems, 'pid_splits.json': '{"val": ["1"'})
+    with pytest.raises(ValueError, match=r"pid_splits\.json: there is no split 'val'"):
+        run('scienceqa', 'val', {**problems, 'pid_splits.json': {'train': ['1']}})
+    with pytest.raises(ValueError, match='after 0 rows the official files have another form'):
+        run('scienceqa', 'val', {'problems.json': {'1': {'question': 'q'}}, 'pid_splits.json': {'val': ['1']}})
+    row = {'question_id': 1, 'image': 'a.jpg', 'text': 'Is there a cat?'}
+    with pytest.raises(ValueError, match=r"coco_pope_random\.json:1: no 'label'; is it another file"):
+        run('pope', 'coco_random', {'coco/coco_pope_random.json': json.dumps(row)})
+    cut = json.dumps({**row, 'label': 'no'}) + '\n{"question_id": 2, "ima'
+    with pytest.raises(ValueError, match=r'coco_pope_random\.json:2'):
+        run('pope', 'coco_random', {'coco/coco_pope_random.json': cut})
+    with pytest.raises(ValueError, match="there is no split 'tests'"):
+        run('okvqa', 'tests', {})
+    with pytest.raises(ValueError, match=r"no array with entries at 'questions\.item'"):
+        run('vqav2', 'test', {'v2_OpenEnded_mscoco_test2015_questions.json': {'annotations': []}})
 
 
 def test_every_converter_says_what_it_needs(tmp_path: Path):
