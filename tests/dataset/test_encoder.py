@@ -1,7 +1,9 @@
 """The encoder: boxes into text, episodes into one sequence, supports dropped whole."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -9,6 +11,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mllm.dataset.encoder import EpisodeEncoder
+from mllm.dataset.single_image_conversation import SingleImageConvDataset
+from mllm.dataset.single_image_dataset.rec import RECDataset
+from mllm.metric.grounding import to_pixels
 from mllm.types import IGNORE_INDEX, Episode, Preprocessor, RawItem, Turn
 from tests.dataset.conftest import TOKENS_PER_IMAGE
 
@@ -236,3 +241,29 @@ def test_supports_with_several_images_are_dropped_whole(preprocessor: Preprocess
     sample = EpisodeEncoder(short, training=True)(Episode(one, (two, one)), 0)
     assert sample.meta['dropped_supports'] == 1
     assert [entry[2] for entry in sample.images.tolist()] == [3, 3]
+
+
+@pytest.mark.parametrize('size', [(640, 480), (641, 427), (333, 1000)])
+def test_places_do_not_depend_on_the_scale_of_decoding(
+    preprocessor: Preprocessor, tmp_path: Path, size: tuple[int, int]
+):
+    Image.effect_noise(size, 60).convert('RGB').save(tmp_path / 'a.jpg')
+    row = {'img_path': 'a.jpg', 'expression': 'x', 'bbox': [size[0] / 5, size[1] / 4, size[0] * 0.8, size[1] + 3]}
+    (tmp_path / 'rows.jsonl').write_text(json.dumps(row))
+    source = RECDataset(str(tmp_path / 'rows.jsonl'), str(tmp_path), template_string='<expr> <image>')
+    samples = [
+        SingleImageConvDataset(source, preprocessor, training=False, decode_side=side).encode(0, 0)
+        for side in (None, 150)
+    ]
+    whole, reduced = (sample.meta for sample in samples)
+    assert reduced['image_size'] == whole['image_size'] == list(size)
+    assert reduced['answer_boxes'] == whole['answer_boxes']
+    assert reduced['clipped'] == whole['clipped'] == 1
+    # The padding of an odd number of pixels may differ by one of the reduced image.
+    assert reduced['frame'] == pytest.approx(whole['frame'], abs=max(size) / 100)
+    for sample in samples:
+        (box,) = preprocessor.formatter.extract_boxes(sample.target)[0]
+        assert to_pixels([box], sample.meta)[0] == pytest.approx(
+            sample.meta['answer_boxes'][0][0], abs=max(size) / 1000
+        )
+    assert max(samples[1].images.tolist()[0][:2]) < max(size)

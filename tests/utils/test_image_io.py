@@ -13,7 +13,17 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mllm.utils import image_io
-from mllm.utils.image_io import ImageCache, ImageError, check_image, decode, load_image, missing_paths, read_bytes
+from mllm.utils.image_io import (
+    ImageCache,
+    ImageError,
+    check_image,
+    decode,
+    load_image,
+    missing_paths,
+    original_size,
+    read_bytes,
+    reduced_decoding,
+)
 
 
 def encode(image: Image.Image, kind: str = 'PNG') -> bytes:
@@ -300,3 +310,30 @@ def test_unreadable_files_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(Path, 'read_bytes', refuse)
     with pytest.raises(ImageError, match=r'x\.png: cannot be read \(Permission denied\); check its name'):
         load_image('x.png', str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ('size', 'side', 'decoded'),
+    [
+        ((640, 480), 224, (320, 240)),
+        ((641, 481), 224, (321, 241)),
+        ((2000, 1000), 224, (250, 125)),
+        ((400, 300), 224, (400, 300)),
+        ((200, 100), 224, (200, 100)),
+        ((300, 2000), 224, (38, 250)),
+    ],
+)
+def test_jpegs_are_decoded_as_small_as_the_model_can_see(tmp_path, size, side, decoded):
+    Image.effect_noise(size, 60).convert('RGB').save(tmp_path / 'a.jpg')
+    with reduced_decoding(side):
+        image = load_image('a.jpg', str(tmp_path))
+    assert image.size == decoded
+    assert max(image.size) >= min(side, max(size))
+    assert original_size(image) == size
+    assert original_size(image.copy()) == size
+    # Outside, and for other formats, nothing is reduced.
+    assert load_image('a.jpg', str(tmp_path)).size == size
+    image.save(tmp_path / 'b.png')
+    with reduced_decoding(side):
+        assert load_image('b.png', str(tmp_path)).size == decoded
+    assert original_size(load_image('b.png', str(tmp_path))) == decoded
