@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
@@ -44,8 +44,12 @@ class AnnotatedDataset(ItemSource):
         self.filename = filename
         self.image_folder = image_folder
         self.box_unit = box_unit
-        if box_unit is not None and box_unit not in get_args(BoxUnit):
-            raise FaultsError([f'box_unit={box_unit!r}{nearest(str(box_unit), get_args(BoxUnit))}', *self.problems()])
+        self.refuse(choice_faults('box_unit', box_unit, (None, *get_args(BoxUnit))))
+
+    def refuse(self, faults: Sequence[str]) -> None:
+        """FaultsError for faults of the arguments, together with those of the files; nothing without any."""
+        if faults:
+            raise FaultsError([*faults, *self.problems()])
 
     @abstractmethod
     def make_item(self, row: Row, rng: ItemRng) -> RawItem:
@@ -154,6 +158,13 @@ class MInstrDataset(AnnotatedDataset):
     def get_template(self, rng: ItemRng) -> str:
         """One of the question templates, drawn for this item."""
         return self.templates[int(rng('template').integers(len(self.templates)))]
+
+
+def choice_faults(name: str, value: object, choices: Iterable[Any]) -> list[str]:
+    """What is wrong with an argument that must be one of some choices: nothing, or one line with the nearest."""
+    choices = list(choices)
+    words = [choice for choice in choices if choice is not None]
+    return [] if value in choices else [f'{name}={value!r}{nearest(str(value), words)}']
 
 
 def field(row: Row, key: str, kind: type | tuple[type, ...]) -> Any:

@@ -10,11 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from mllm.dataset.single_image_dataset.base import BoxUnit, MInstrDataset, Row, field, two_turns
+from mllm.dataset.single_image_dataset.base import MInstrDataset, Row, choice_faults, field, two_turns
 from mllm.dataset.single_image_dataset.clevr_program import checked_outputs, function_of
-from mllm.registry import DATASETS, nearest
+from mllm.registry import DATASETS
 from mllm.types import IMAGE_PLACEHOLDER, POINTS_PLACEHOLDER, QUESTION_PLACEHOLDER, RawItem
-from mllm.utils.faults import FaultsError
 from mllm.utils.json_rows import Rows, open_rows
 from mllm.utils.rng import ItemRng
 
@@ -38,22 +37,17 @@ class ClevrDataset(MInstrDataset):
         self,
         filename: str,
         image_folder: str | None = None,
-        template_string: str | None = None,
-        template_file: str | None = None,
-        max_dynamic_size: int | None = None,
-        box_unit: BoxUnit | None = None,
+        *,
         scene_graph_file: str | None = None,
         version: Version = 'q-a',
+        **common: Any,
     ) -> None:
-        super().__init__(filename, image_folder, template_string, template_file, max_dynamic_size, box_unit)
+        super().__init__(filename, image_folder, **common)
         self.scene_graph_file = scene_graph_file
-        faults = []
-        if version not in get_args(Version):
-            faults.append(f'version={version!r}{nearest(str(version), get_args(Version))}')
-        elif version != 'q-a' and scene_graph_file is None:
+        faults = choice_faults('version', version, get_args(Version))
+        if not faults and version != 'q-a' and scene_graph_file is None:
             faults.append(f'version={version!r} runs programs on scenes; give scene_graph_file')
-        if faults:
-            raise FaultsError([*faults, *self.problems()])
+        self.refuse(faults)
         self.version = version
 
     @functools.cached_property

@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
-from mllm.dataset.single_image_dataset.base import BoxUnit, MInstrDataset, Row, field, two_turns
+from mllm.dataset.single_image_dataset.base import MInstrDataset, Row, choice_faults, field, two_turns
 from mllm.dataset.single_image_dataset.phrases import phrases_of, plain, with_boxes, with_some_boxes
 from mllm.metric.base import Metric, Numbers, rate
 from mllm.metric.caption import CaptionComputeMetrics
 from mllm.metric.grounding import answered_boxes, box_iou, build_formatter, true_boxes
-from mllm.registry import DATASETS, METRICS, nearest
+from mllm.registry import DATASETS, METRICS
 from mllm.types import BOXES_PLACEHOLDER, IMAGE_PLACEHOLDER, OBJS_PLACEHOLDER, Prediction, RawItem
-from mllm.utils.faults import FaultsError
 from mllm.utils.rng import ItemRng
 
 CaptionWithBox = Literal['none', 'all', 'question']
@@ -67,21 +66,15 @@ class FlickrBox2Caption(FlickrDataset):
         self,
         filename: str,
         image_folder: str | None = None,
-        template_string: str | None = None,
-        template_file: str | None = None,
-        max_dynamic_size: int | None = None,
-        box_unit: BoxUnit | None = None,
+        *,
         box_max_num: int = 5,
         caption_with_box: CaptionWithBox = 'all',
+        **common: Any,
     ) -> None:
-        super().__init__(filename, image_folder, template_string, template_file, max_dynamic_size, box_unit)
-        forms = get_args(CaptionWithBox)
-        faults = []
-        if caption_with_box not in forms:
-            faults.append(f'caption_with_box={caption_with_box!r}{nearest(str(caption_with_box), forms)}')
+        super().__init__(filename, image_folder, **common)
+        faults = choice_faults('caption_with_box', caption_with_box, get_args(CaptionWithBox))
         faults += [] if box_max_num >= 1 else [f'box_max_num={box_max_num}: expected at least 1']
-        if faults:
-            raise FaultsError([*faults, *self.problems()])
+        self.refuse(faults)
         self.box_max_num = box_max_num
         self.caption_with_box = caption_with_box
 

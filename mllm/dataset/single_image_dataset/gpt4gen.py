@@ -6,13 +6,12 @@ question and explanation are marked.
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
-from mllm.dataset.single_image_dataset.base import BoxUnit, MInstrDataset, Row, field, two_turns
+from mllm.dataset.single_image_dataset.base import MInstrDataset, Row, choice_faults, field, two_turns
 from mllm.dataset.single_image_dataset.phrases import plain, with_boxes
-from mllm.registry import DATASETS, nearest
+from mllm.registry import DATASETS
 from mllm.types import IMAGE_PLACEHOLDER, QUESTION_PLACEHOLDER, RawItem
-from mllm.utils.faults import FaultsError
 from mllm.utils.rng import ItemRng
 
 Version = Literal['a', 'c', 'bc']
@@ -29,15 +28,12 @@ class GPT4Gen(MInstrDataset):
         self,
         filename: str,
         image_folder: str | None = None,
-        template_string: str | None = None,
-        template_file: str | None = None,
-        max_dynamic_size: int | None = None,
-        box_unit: BoxUnit | None = None,
+        *,
         version: Version = 'a',
+        **common: Any,
     ) -> None:
-        super().__init__(filename, image_folder, template_string, template_file, max_dynamic_size, box_unit)
-        if version not in get_args(Version):
-            raise FaultsError([f'version={version!r}{nearest(str(version), get_args(Version))}', *self.problems()])
+        super().__init__(filename, image_folder, **common)
+        self.refuse(choice_faults('version', version, get_args(Version)))
         self.version = version
 
     def make_item(self, row: Row, rng: ItemRng) -> RawItem:

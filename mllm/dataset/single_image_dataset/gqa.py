@@ -13,11 +13,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mllm.dataset.single_image_dataset.base import BoxUnit, MInstrDataset, Row, field, two_turns
+from mllm.dataset.single_image_dataset.base import MInstrDataset, Row, choice_faults, field, two_turns
 from mllm.dataset.single_image_dataset.phrases import plain, with_boxes
-from mllm.registry import DATASETS, nearest
+from mllm.registry import DATASETS
 from mllm.types import BOXES_PLACEHOLDER, IMAGE_PLACEHOLDER, QUESTION_PLACEHOLDER, RawItem
-from mllm.utils.faults import FaultsError
 from mllm.utils.json_rows import Rows, open_rows
 from mllm.utils.rng import ItemRng
 
@@ -53,29 +52,28 @@ class GQADataset(MInstrDataset):
         self,
         filename: str,
         image_folder: str | None = None,
-        template_string: str | None = None,
-        template_file: str | None = None,
-        max_dynamic_size: int | None = None,
-        box_unit: BoxUnit | None = None,
+        *,
         scene_graph_file: str | None = None,
         scene_graph_index: str | None = None,
         version: str = 'q-a',
         question_box_prob: float = 0.5,
+        **common: Any,
     ) -> None:
-        super().__init__(filename, image_folder, template_string, template_file, max_dynamic_size, box_unit)
+        super().__init__(filename, image_folder, **common)
         self.scene_graph_file = scene_graph_file
         self.scene_graph_index = scene_graph_index
-        faults = []
-        if version not in VERSIONS:
-            faults.append(f'version={version!r}{nearest(str(version), VERSIONS)}')
-        elif scene_graph_file is None and (not version.startswith('q-') or version.endswith(('-bs', '-bl'))):
+        faults = choice_faults('version', version, VERSIONS)
+        if (
+            not faults
+            and scene_graph_file is None
+            and (not version.startswith('q-') or version.endswith(('-bs', '-bl')))
+        ):
             faults.append(f'version={version!r} shows boxes of objects; give scene_graph_file')
         if scene_graph_index is not None and scene_graph_file is None:
             faults.append('scene_graph_index is given without scene_graph_file')
         if not 0 <= question_box_prob <= 1:
             faults.append(f'question_box_prob={question_box_prob}: expected 0 to 1')
-        if faults:
-            raise FaultsError([*faults, *self.problems()])
+        self.refuse(faults)
         self.question_form, self.answer_form = version.split('-')
         self.question_box_prob = question_box_prob
 

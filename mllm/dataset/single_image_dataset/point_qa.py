@@ -13,10 +13,10 @@ import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from mllm.dataset.single_image_dataset.base import BoxUnit, MInstrDataset, Row, field, two_turns
+from mllm.dataset.single_image_dataset.base import MInstrDataset, Row, choice_faults, field, two_turns
 from mllm.metric.answer import GQAComputeMetrics, right_answer
 from mllm.metric.grounding import build_formatter
-from mllm.registry import DATASETS, METRICS, nearest
+from mllm.registry import DATASETS, METRICS
 from mllm.types import (
     BOXES_PLACEHOLDER,
     IMAGE_PLACEHOLDER,
@@ -25,7 +25,6 @@ from mllm.types import (
     Prediction,
     RawItem,
 )
-from mllm.utils.faults import FaultsError
 from mllm.utils.rng import ItemRng
 
 PLACES = ('b', 'p', 'bp')
@@ -36,32 +35,19 @@ TOLERANCE = 0.0015
 
 
 class PointQADataset(MInstrDataset):
-    """What the two have in common. `version` names the question and what it shows.
-
-    bp_probability   of showing the point, where either may be shown
-    """
+    """What the two have in common: a subclass names its `versions` and chooses one."""
 
     placeholders = (IMAGE_PLACEHOLDER, QUESTION_PLACEHOLDER)
     image_field = 'file_path'
     versions: ClassVar[Mapping[str, tuple[str, str]]]
     """version -> (field of the question, what it shows)"""
 
-    def __init__(
-        self,
-        filename: str,
-        image_folder: str | None = None,
-        template_string: str | None = None,
-        template_file: str | None = None,
-        max_dynamic_size: int | None = None,
-        box_unit: BoxUnit | None = None,
-        version: str = '',
-        bp_probability: float = 0.5,
-    ) -> None:
-        super().__init__(filename, image_folder, template_string, template_file, max_dynamic_size, box_unit)
-        if version not in self.versions:
-            raise FaultsError([f'version={version!r}{nearest(str(version), self.versions)}', *self.problems()])
+    def choose(self, version: str, bp_probability: float) -> None:
+        """Take a version; FaultsError for one that there is not."""
+        faults = choice_faults('version', version, self.versions)
         if not 0 <= bp_probability <= 1:
-            raise FaultsError([f'probability of the point is {bp_probability}; expected 0 to 1', *self.problems()])
+            faults.append(f'probability of the point is {bp_probability}; expected 0 to 1')
+        self.refuse(faults)
         self.question_field, self.shows = self.versions[version]
         self.bp_probability = bp_probability
 
@@ -92,15 +78,13 @@ class PointQALocal(PointQADataset):
         self,
         filename: str,
         image_folder: str | None = None,
-        template_string: str | None = None,
-        template_file: str | None = None,
-        max_dynamic_size: int | None = None,
-        box_unit: BoxUnit | None = None,
+        *,
         version: str = 'p',
         qbp_p_prob: float = 0.5,
+        **common: Any,
     ) -> None:
-        common = (filename, image_folder, template_string, template_file, max_dynamic_size, box_unit)
-        super().__init__(*common, version, qbp_p_prob)
+        super().__init__(filename, image_folder, **common)
+        self.choose(version, qbp_p_prob)
 
 
 @DATASETS.register_module('Point_QA_twice')
@@ -119,15 +103,13 @@ class PointQATwice(PointQADataset):
         self,
         filename: str,
         image_folder: str | None = None,
-        template_string: str | None = None,
-        template_file: str | None = None,
-        max_dynamic_size: int | None = None,
-        box_unit: BoxUnit | None = None,
+        *,
         version: str = 'gq-p',
         bp_p_prob: float = 0.5,
+        **common: Any,
     ) -> None:
-        common = (filename, image_folder, template_string, template_file, max_dynamic_size, box_unit)
-        super().__init__(*common, version, bp_p_prob)
+        super().__init__(filename, image_folder, **common)
+        self.choose(version, bp_p_prob)
 
 
 @METRICS.register_module()

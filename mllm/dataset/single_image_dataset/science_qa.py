@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from mllm.dataset.single_image_dataset.base import BoxUnit, MInstrDataset, Row, field, two_turns
+from mllm.dataset.single_image_dataset.base import MInstrDataset, Row, field, two_turns
 from mllm.metric.answer import answer_of, normalise_vqa
 from mllm.metric.base import Metric, TableRow
 from mllm.metric.tables import numbers_by
@@ -43,15 +43,13 @@ class ScienceQADataset(MInstrDataset):
         self,
         filename: str,
         image_folder: str | None = None,
-        template_string: str | None = None,
-        template_file: str | None = None,
-        max_dynamic_size: int | None = None,
-        box_unit: BoxUnit | None = None,
+        *,
         with_hint: bool = True,
         with_lecture: bool = False,
         with_solution: bool = False,
+        **common: Any,
     ) -> None:
-        super().__init__(filename, image_folder, template_string, template_file, max_dynamic_size, box_unit)
+        super().__init__(filename, image_folder, **common)
         self.with_hint = with_hint
         self.with_lecture = with_lecture
         self.with_solution = with_solution

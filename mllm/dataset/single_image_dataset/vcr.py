@@ -10,12 +10,11 @@ import re
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from mllm.dataset.single_image_dataset.base import BoxUnit, MInstrDataset, Row, field
+from mllm.dataset.single_image_dataset.base import MInstrDataset, Row, choice_faults, field
 from mllm.metric.answer import answer_of
 from mllm.metric.base import Metric
-from mllm.registry import DATASETS, METRICS, nearest
+from mllm.registry import DATASETS, METRICS
 from mllm.types import BOXES_PLACEHOLDER, IMAGE_PLACEHOLDER, QUESTION_PLACEHOLDER, Prediction, RawItem, Turn
-from mllm.utils.faults import FaultsError
 from mllm.utils.rng import ItemRng
 
 LETTERS = 'ABCD'
@@ -104,15 +103,12 @@ class VCRDataset(MInstrDataset):
         self,
         filename: str,
         image_folder: str | None = None,
-        template_string: str | None = None,
-        template_file: str | None = None,
-        max_dynamic_size: int | None = None,
-        box_unit: BoxUnit | None = None,
+        *,
         version: str = 'qc-a',
+        **common: Any,
     ) -> None:
-        super().__init__(filename, image_folder, template_string, template_file, max_dynamic_size, box_unit)
-        if version not in self.versions:
-            raise FaultsError([f'version={version!r}{nearest(str(version), self.versions)}', *self.problems()])
+        super().__init__(filename, image_folder, **common)
+        self.refuse(choice_faults('version', version, self.versions))
         self.version = version
 
     def make_item(self, row: Row, rng: ItemRng) -> RawItem:

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
-from mllm.dataset.single_image_dataset.base import BoxUnit, MInstrDataset, Row, field, two_turns
+from mllm.dataset.single_image_dataset.base import MInstrDataset, Row, choice_faults, field, two_turns
 from mllm.metric.base import Metric
 from mllm.metric.grounding import answered_boxes, answered_points, box_iou, build_formatter, contains
-from mllm.registry import DATASETS, METRICS, nearest
+from mllm.registry import DATASETS, METRICS
 from mllm.types import (
     BOXES_PLACEHOLDER,
     IMAGE_PLACEHOLDER,
@@ -22,7 +22,6 @@ from mllm.types import (
     Prediction,
     RawItem,
 )
-from mllm.utils.faults import FaultsError
 from mllm.utils.rng import ItemRng
 
 Version = Literal['p', 'b']
@@ -41,16 +40,13 @@ class Visual7WPointing(MInstrDataset):
         self,
         filename: str,
         image_folder: str | None = None,
-        template_string: str | None = None,
-        template_file: str | None = None,
-        max_dynamic_size: int | None = None,
-        box_unit: BoxUnit | None = None,
+        *,
         version: Version = 'p',
         do_shuffle_choice: bool = True,
+        **common: Any,
     ) -> None:
-        super().__init__(filename, image_folder, template_string, template_file, max_dynamic_size, box_unit)
-        if version not in get_args(Version):
-            raise FaultsError([f'version={version!r}{nearest(str(version), get_args(Version))}', *self.problems()])
+        super().__init__(filename, image_folder, **common)
+        self.refuse(choice_faults('version', version, get_args(Version)))
         self.version = version
         self.do_shuffle_choice = do_shuffle_choice
 

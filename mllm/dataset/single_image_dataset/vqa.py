@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mllm.dataset.single_image_dataset.base import BoxUnit, MInstrDataset, Row, field, two_turns
+from mllm.dataset.single_image_dataset.base import MInstrDataset, Row, field, two_turns
 from mllm.metric.answer import answer_of, normalise_vqa
 from mllm.metric.base import Metric, TableRow
 from mllm.metric.tables import numbers_by
@@ -57,13 +57,11 @@ class VQAv2Dataset(VQADataset):
         self,
         filename: str,
         image_folder: str | None = None,
-        template_string: str | None = None,
-        template_file: str | None = None,
-        max_dynamic_size: int | None = None,
-        box_unit: BoxUnit | None = None,
+        *,
         has_annotation: bool = True,
+        **common: Any,
     ) -> None:
-        super().__init__(filename, image_folder, template_string, template_file, max_dynamic_size, box_unit)
+        super().__init__(filename, image_folder, **common)
         self.has_annotation = has_annotation
 
     def make_item(self, row: Row, rng: ItemRng) -> RawItem:
@@ -96,14 +94,12 @@ class VQAEXDataset(VQADataset):
         self,
         filename: str,
         image_folder: str | None = None,
-        template_string: str | None = None,
-        template_file: str | None = None,
-        max_dynamic_size: int | None = None,
-        box_unit: BoxUnit | None = None,
+        *,
         is_e_dataset: bool = True,
         has_annotation: bool = True,
+        **common: Any,
     ) -> None:
-        super().__init__(filename, image_folder, template_string, template_file, max_dynamic_size, box_unit)
+        super().__init__(filename, image_folder, **common)
         self.is_e_dataset = is_e_dataset
         self.has_annotation = has_annotation
 
