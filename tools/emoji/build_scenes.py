@@ -33,7 +33,9 @@ SPLITS = {'train': 12000, 'val': 500, 'test': 1000, 'test_art': 500}
 QUALITY = 92  # of JPEG
 
 
-def draw_split(split: str, count: int, seed: int, seen: set[object]) -> Iterator[tuple[scenes.Scene, object]]:
+def draw_split(
+    split: str, count: int, seed: int, seen: set[object]
+) -> Iterator[tuple[scenes.Scene, np.random.Generator]]:
     """So many scenes of layouts that are not in `seen`, each with the generator of its questions."""
     styles = (scenes.UNSEEN_STYLE,) if split == 'test_art' else scenes.STYLES
     art = scenes.read_art(ROOT / 'data' / 'emoji', styles)

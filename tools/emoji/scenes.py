@@ -38,7 +38,7 @@ UNSEEN_STYLE = 'fxemoji/std'
 
 # Hue in degrees below which a colour has its name; from the last one on it is red again.
 HUES = ((18, 'red'), (40, 'orange'), (66, 'yellow'), (165, 'green'), (260, 'blue'), (300, 'purple'), (345, 'pink'))
-BROWN_BELOW, BLACK_BELOW, GREY_BELOW, WHITE_FROM = 160, 50, 45, 215
+BROWN_BELOW, BLACK_BELOW, GREY_BELOW, WHITE_FROM = 160, 80, 45, 215
 """Brightness of brown and black, saturation of grey, brightness of white; all 0..255."""
 
 

@@ -21,8 +21,8 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(Path(__file__).resolve().parent), str(ROOT / 'tools' / 'emoji')]
 
 import numpy as np
-import scene_rows
-import scenes
+import scene_rows  # pyright: ignore[reportMissingImports]
+import scenes  # pyright: ignore[reportMissingImports]
 import torch
 import torch.nn.functional as F
 from build_tokenizer import build_tokenizer
@@ -104,6 +104,8 @@ def cell_targets(things: list[tuple[int, list[int]]]) -> tuple[Tensor, Tensor]:
 
 class Encoder(nn.Module):
     """Tower and projector: pixels [N, 3, S, S] -> logits of background and names, and sides, of every feature."""
+
+    words: Tensor
 
     def __init__(self, words: Tensor) -> None:
         super().__init__()

@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -16,6 +17,7 @@ from PIL import Image
 
 from mllm.evaluation.report.episode_picture import HALO, NEUTRAL, RIGHT, WRONG
 
+Style = Literal['-', '--']
 CELL, LINE = 1.35, 0.15
 """Width of one picture and height of a line of its caption, inches."""
 WRAP = 24
@@ -35,7 +37,7 @@ class BoxPicture:
 
 
 def draw_boxes(rows: Sequence[tuple[str, Sequence[BoxPicture]]], path: str | Path, title: str = '') -> None:
-    """Write rows of pictures, each with a title at its left, as a PNG."""
+    """Write rows of pictures, each with a title at its left, as a PNG or in the format that the name ends with."""
     columns = max(len(pictures) for _, pictures in rows)
     lines = max(len(textwrap.wrap(picture.question, WRAP)) for _, pictures in rows for picture in pictures) + 1
     height, left, top = CELL + LINE * lines + 0.12, 0.95, 0.5
@@ -54,7 +56,11 @@ def draw_boxes(rows: Sequence[tuple[str, Sequence[BoxPicture]]], path: str | Pat
 
 
 def legend() -> list[Line2D]:
-    styles = (('true box', NEUTRAL, '--'), ('answered, right', RIGHT, '-'), ('answered, wrong', WRONG, '-'))
+    styles: list[tuple[str, str, Style]] = [
+        ('true box', NEUTRAL, '--'),
+        ('answered, right', RIGHT, '-'),
+        ('answered, wrong', WRONG, '-'),
+    ]
     return [Line2D([], [], color=colour, linestyle=style, label=label) for label, colour, style in styles]
 
 
@@ -71,7 +77,7 @@ def draw_box_picture(axes: Axes, picture: BoxPicture) -> None:
     axes.set_xlabel('\n'.join([*textwrap.wrap(picture.question, WRAP), said]), fontsize=8, color=colour, labelpad=3)
 
 
-def add_box(axes: Axes, box: Sequence[float], colour: str, style: str) -> None:
+def add_box(axes: Axes, box: Sequence[float], colour: str, style: Style) -> None:
     x0, y0, x1, y1 = box
     # Pixel n of an image that is drawn spans n - 0.5 to n + 0.5.
     corner = x0 - 0.5, y0 - 0.5
