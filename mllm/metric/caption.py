@@ -7,11 +7,12 @@ The scores are those of COCO's caption evaluation (pycocoevalcap), for each samp
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import math
 import shutil
-from collections.abc import Mapping, Sequence
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,8 @@ ORDERS = 4
 SMALL, TINY = 1e-9, 1e-15
 """What pycocoevalcap adds below and above a fraction line in BLEU."""
 
+SPICE_MODELS = ('stanford-corenlp-3.6.0.jar', 'stanford-corenlp-3.6.0-models.jar')
+
 Texts = dict[int, list[str]]
 """Sentences by sample, tokens with single blanks between."""
 
@@ -47,11 +50,13 @@ class CaptionComputeMetrics(Metric[str]):
 
     formatter   how boxes are written
     meteor      False leaves METEOR out
+    spice       True asks for SPICE, which needs Java and Stanford's models in pycocoevalcap's folder spice/lib
     """
 
-    def __init__(self, formatter: Mapping[str, Any] | None = None, meteor: bool = True) -> None:
+    def __init__(self, formatter: Mapping[str, Any] | None = None, meteor: bool = True, spice: bool = False) -> None:
         self.formatter = build_formatter(formatter)
         self.meteor = meteor
+        self.spice = spice
         scorers()
 
     def extract(self, prediction: Prediction) -> str | None:
@@ -68,7 +73,7 @@ class CaptionComputeMetrics(Metric[str]):
         return list(references)
 
     def per_sample(self, predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
-        """Rows with `index`, `extracted`, `parsed`, `cider`, `bleu_1` to 4, `rouge_l`, and `meteor` if it can run."""
+        """Rows with `index`, `extracted`, `parsed` and the scores: `cider`, `bleu_1`, ..., `rouge_l`, `meteor`, `spice`."""
         if not predictions:
             return []
         answers = [self.extract(prediction) for prediction in predictions]
@@ -78,8 +83,9 @@ class CaptionComputeMetrics(Metric[str]):
         columns = {'cider': scorers()['cider']().compute_score(wanted, given)[1]}
         columns |= {f'bleu_{n + 1}': values for n, values in enumerate(bleu_of_samples(wanted, given))}
         columns['rouge_l'] = scorers()['rouge']().compute_score(wanted, given)[1]
-        if self.meteor and (scores := meteor_scores(wanted, given)) is not None:
-            columns['meteor'] = scores
+        for name, wished, score in (('meteor', self.meteor, meteor_scores), ('spice', self.spice, spice_scores)):
+            if wished and (scores := score(wanted, given)) is not None:
+                columns[name] = scores
         return [
             {
                 'index': prediction.index,
@@ -104,7 +110,7 @@ class CaptionComputeMetrics(Metric[str]):
             low, high = bootstrap_of(counts, of)
             numbers |= {f'bleu_{order}': float(of(counts.sum(axis=0)))}
             numbers |= {f'bleu_{order}_ci_low': low, f'bleu_{order}_ci_high': high}
-        for name in ('rouge_l', 'meteor'):
+        for name in ('rouge_l', 'meteor', 'spice'):
             if all(name in row for row in rows):
                 numbers |= mean(name, [row[name] for row in rows], predictions)
         return numbers
@@ -166,22 +172,46 @@ def bleu(sums: np.ndarray, order: int) -> np.ndarray:
 
 def meteor_scores(wanted: Texts, given: Texts) -> list[float] | None:
     """METEOR of each sample; None, with a warning once, where its Java program cannot run."""
-    reason = 'Java is not installed'
-    if shutil.which('java'):
+
+    def run() -> list[float]:
         from pycocoevalcap.meteor.meteor import Meteor
 
-        with contextlib.suppress(OSError, ValueError, BrokenPipeError):
-            scorer = Meteor()
-            try:
-                scores = scorer.compute_score(wanted, given)[1]
-            finally:
-                scorer.meteor_p.kill()
-                scorer.meteor_p.wait()
-            if all(map(math.isfinite, scores)):
-                return scores
-        reason = 'its Java program failed'
-    warn_once(f'METEOR is left out: {reason}')
-    return None
+        scorer = Meteor()
+        try:
+            return scorer.compute_score(wanted, given)[1]
+        finally:
+            scorer.meteor_p.kill()
+            scorer.meteor_p.wait()
+
+    return java_scores('METEOR', run)
+
+
+def spice_scores(wanted: Texts, given: Texts) -> list[float] | None:
+    """SPICE of each sample; None, with a warning once, where its Java program or the models it needs are not there."""
+
+    def run() -> list[float]:
+        import pycocoevalcap.spice.spice as spice
+
+        missing = [name for name in SPICE_MODELS if not Path(spice.__file__).with_name('lib').joinpath(name).is_file()]
+        if missing:
+            # Its own code would fetch them from the network.
+            raise ValueError(f'{", ".join(missing)} missing in {Path(spice.__file__).with_name("lib")}')
+        return [entry['All']['f'] for entry in spice.Spice().compute_score(wanted, given)[1]]
+
+    return java_scores('SPICE', run)
+
+
+def java_scores(name: str, run: Callable[[], list[float]]) -> list[float] | None:
+    """The scores of a Java program of pycocoevalcap; None, with a warning once, where it cannot run."""
+    if shutil.which('java') is None:
+        warn_once(f'{name} is left out: Java is not installed')
+        return None
+    try:
+        scores = run()
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        warn_once(f'{name} is left out: its Java program failed ({error})')
+        return None
+    return [0.0 if math.isnan(score) else score for score in scores]
 
 
 @functools.cache

@@ -93,3 +93,14 @@ def test_without_predictions_or_references(metric: Metric[Any]):
     assert metric.compute([]) == {'n': 0, 'parse_failures': 0}
     with pytest.raises(ValueError, match='sample 3: there is no reference'):
         metric.compute([Prediction(3, 'a', '')])
+
+
+def test_spice_is_left_out_with_its_reason(caplog: pytest.LogCaptureFixture):
+    caption.warn_once.cache_clear()
+    logging.getLogger('mllm').propagate = True
+    with caplog.at_level(logging.WARNING):
+        numbers = CaptionComputeMetrics(meteor=False, spice=True).compute(predictions(ANSWERS[:2], REFERENCES[:2]))
+    if 'spice' in numbers:
+        assert 0 < numbers['spice'] <= 1
+    else:
+        assert 'SPICE is left out: ' in caplog.text
