@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from mllm.dataset.single_image_dataset.vl_icl import VLICLComputeMetrics, VLICLDataset
+from mllm.dataset.source import DataError
 from mllm.registry import DATASETS
 from mllm.types import Prediction, images_of
 from mllm.utils.rng import ItemRng
@@ -75,6 +76,13 @@ def test_v3det_episodes(build: Callable[..., Any]):
         (lambda data: data['categories'][0].update(name=''), 'category 1: name'),
         (lambda data: data.pop('neighbors'), "at 'neighbors'"),
         (lambda data: data.update(images=[]), "at 'images.item'"),
+        (
+            lambda data: data['annotations'][0].update(bbox=[4, 6, 3]),
+            'annotation 0: box .* expected four finite numbers',
+        ),
+        (lambda data: data['annotations'][0].update(image_id=77), 'annotation 0: there is no image 77'),
+        (lambda data: data['images'][0].pop('width'), "another form than those of V3Det: KeyError: 'width'"),
+        (lambda data: data.update(neighbors={'1': [1], '2': [9]}), 'no category has 2 images and a neighbour'),
     ],
 )
 def test_v3det_faults(build: Callable[..., Any], change: Callable[[dict[str, Any]], None], message: str):
@@ -82,15 +90,36 @@ def test_v3det_faults(build: Callable[..., Any], change: Callable[[dict[str, Any
         build(change, shot=1)
 
 
-def test_v3det_problems(build: Callable[..., Any]):
-    assert "category 'lamp': images for 3 supports" in next(build(shot=4).problems())
+def test_v3det_scarce_categories(build: Callable[..., Any], caplog: pytest.LogCaptureFixture):
+    """Lamps keep two images, and one of another category cannot be a contrast; nothing fails in the middle of a run."""
 
-    def expire(data: dict[str, Any]) -> None:
-        data['expired_imgs'] = {str(number): '' for number in (1, 3, 5, 7)}
+    def change(data: dict[str, Any]) -> None:
+        data['expired_imgs'] = {'0': '', '2': ''}
+        data['categories'].append({'id': 3, 'name': 'candle'})
+        data['annotations'].append({'id': 99, 'image_id': 7, 'category_id': 3, 'bbox': [1, 1, 200, 5]})
+        data['neighbors'] = {'1': [3, 2], '2': [1], '3': [1]}
 
-    data = build(expire, shot=1)
-    assert len(data) == 1
-    assert 'no neighbour of it has an image without it' in next(data.problems())
+    data = build(change, shot=5)
+    assert '1 of 3 categories have too few images' in caplog.text
+    assert (len(data), data.most_shots(), list(data.problems())) == (2, 1, [])
+    for number in range(40):
+        episode = data.episode(number % 2, ItemRng(0, number, number % 2))
+        assert {episode.meta['labels'][1]} <= {'lamp', 'lantern'}
+        assert len(episode.support) == 10
+        paths = [item['meta']['image_path'] for item in episode.support]
+        assert episode.query['meta']['image_path'] not in paths
+        assert len(set(paths[2:])) < len(paths[2:])
+
+
+def test_v3det_query_does_not_depend_on_the_shots(build: Callable[..., Any]):
+    one, two = (build(shot=shot).episode(0, ItemRng(0, 3, 0)).query for shot in (1, 2))
+    assert one['meta'] == two['meta']
+
+
+def test_v3det_lists_the_images_of_a_faulty_file(build: Callable[..., Any]):
+    with pytest.raises(DataError) as caught:
+        build(lambda data: data['annotations'][0].update(image_id=77), shot=1)
+    assert len(list(caught.value.images())) == 7
 
 
 @pytest.mark.parametrize('task', ['open_mi', 'operator_induction', 'clevr', 'textocr', 'matching_mi'])
