@@ -157,8 +157,8 @@ class V3DetBank(Bank):
         """Of each category with its scarcest contrast; one image is the query's."""
         found = []
         for key in self.ids:
-            others = [len(self.images_without(other, key)) for other in self.contrasts(key)]
-            found.append(min(len(self.by_id[key].coordinates), *others) - 1)
+            others = (len(self.images_without(other, key)) for other in self.by_id[key].neighbours)
+            found.append(min([len(self.by_id[key].coordinates), *(count for count in others if count >= FEWEST)]) - 1)
         return found
 
     def problems(self, shot: int) -> Iterator[str]:

@@ -128,15 +128,15 @@ def test_vl_icl_episodes(root: Path, task: str):
         data = VLICLDataset(str(root / 'vl_icl'), task, shots)
         assert list(data.problems()) == []
         episode = data.episode(0, ItemRng(5, 0, 0))
-        expected = 2 * shots if task == 'open_mi' else shots
+        expected = 2 * shots if task in ('open_mi', 'matching_mi') else shots
         assert len(episode.support) == expected
         shown = {image.tobytes() for item in episode.support for image in images_of(item)}
         assert not shown & {image.tobytes() for image in images_of(episode.query)}
         assert episode.items[0]['conversations'][0]['value'].count('\n') == 1
         if task == 'open_mi' and shots:
             assert set(Counter(item['meta']['answer'] for item in episode.support).values()) == {shots}
-        if task == 'matching_mi' and shots > 1:
-            assert Counter(item['meta']['answer'] for item in episode.support) == {'yes': shots // 2, 'no': shots // 2}
+        if task == 'matching_mi':
+            assert [item['meta']['answer'] for item in episode.support] == ['yes', 'no'] * shots
         if task == 'operator_induction':
             assert {item['meta']['answer'] for item in episode.support} <= {'-1'}
             assert episode.query['conversations'][1]['value'] == '-1'
@@ -157,6 +157,47 @@ def test_vl_icl_faults(root: Path):
         VLICLDataset(str(root), 'clevr')
 
 
+def test_vl_icl_supports_never_show_the_query(root: Path):
+    """Also where a row names its image alone, not in a list."""
+    path = root / 'vl_icl/textocr/support.json'
+    rows = json.loads(path.read_text())
+    query = json.loads((root / 'vl_icl/textocr/query.json').read_text())[0]
+    rows = [{**row, 'image': row['image'][0]} for row in rows]
+    path.write_text(json.dumps([*rows[:3], {**rows[3], 'image': query['image'][0]}]))
+    data = VLICLDataset(str(root / 'vl_icl'), 'textocr', 3)
+    assert {item['meta']['id'] for item in data.episode(0, ItemRng(0, 0, 0)).support} == {'s0', 's1', 's2'}
+    with pytest.raises(ValueError, match='3 supports fit this query, and shots is 4'):
+        VLICLDataset(str(root / 'vl_icl'), 'textocr', 4).episode(0, ItemRng(0, 0, 0))
+
+
+def test_vl_icl_images_of_every_row(root: Path):
+    named = {image.path for image in VLICLDataset(str(root / 'vl_icl'), 'matching_mi', 1).images()}
+    assert named == {f'matching_mi/{name}.png' for name in ('query/q', 'support/0', 'support/1')}
+    assert len({image.path for image in VLICLDataset(str(root / 'vl_icl'), 'open_mi', 1).images()}) == 6
+
+
+def predicted(task: str, answer: str, right: str) -> Prediction:
+    return Prediction(0, answer, right, {'task': task, 'answer': right, 'candidates': ['dax', 'blick']})
+
+
+@pytest.mark.parametrize(
+    ('task', 'answer', 'right', 'correct'),
+    [
+        ('operator_induction', ' 12 apples', '12', 1.0),
+        ('operator_induction', '-4', '-4', 0.0),
+        ('clevr', '3\nBecause', '3', 1.0),
+        ('clevr', '3 cubes', '3', 0.0),
+        ('open_mi', 'Dax. It is', 'dax', 1.0),
+        ('open_mi', 'a dax', 'dax', 0.0),
+        ('matching_mi', 'maybe', 'no', 1.0),
+        ('matching_mi', 'Well, yes\nno', 'yes', 1.0),
+    ],
+)
+def test_vl_icl_rule_of_the_bench(task: str, answer: str, right: str, correct: float):
+    numbers = VLICLComputeMetrics().compute([predicted(task, answer, right)])
+    assert numbers['bench_accuracy'] == correct
+
+
 @pytest.mark.parametrize(
     ('task', 'answer', 'right', 'correct'),
     [
@@ -166,12 +207,18 @@ def test_vl_icl_faults(root: Path):
         ('clevr', 'three', '3', None),
         ('open_mi', 'This is a dax.', 'dax', 1.0),
         ('open_mi', 'daxes', 'dax', 0.0),
+        ('open_mi', 'a dax or a blick', 'dax', 0.0),
         ('textocr', 'It says "Exit-12"', 'exit 12', 1.0),
+        ('textocr', 'banana', 'The', 0.0),
+        ('textocr', 'THE', 'The', 1.0),
+        ('textocr', 'cat', '@', 0.0),
+        ('textocr', '@', '@', 1.0),
+        ('operator_induction', 'It is \u22124', '-4', 1.0),
         ('matching_mi', 'Yes, they do', 'yes', 1.0),
         ('matching_mi', 'no, not yes', 'yes', 0.0),
         ('open_mi', '', 'dax', None),
     ],
 )
 def test_vl_icl_answers(task: str, answer: str, right: str, correct: float | None):
-    (row,) = VLICLComputeMetrics().per_sample([Prediction(0, answer, right, {'task': task, 'answer': right})])
+    (row,) = VLICLComputeMetrics().per_sample([predicted(task, answer, right)])
     assert (row['correct'] if row['parsed'] else None) == correct
