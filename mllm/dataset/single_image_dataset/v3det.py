@@ -48,7 +48,7 @@ def v3det_policy(
     (word,) = draw_words(1, [name, bank.by_id[category].name.replace('_', ' ')], WORD_LENGTH, rng('word'))
     generator = rng('images')
     apart = bank.images_without(category, other)
-    own = shuffled(apart if len(apart) >= FEWEST else bank.by_id[category].images, generator)
+    own = shuffled(apart if len(apart) >= FEWEST else list(bank.by_id[category].coordinates), generator)
     others = shuffled(bank.images_without(other, category), generator)
     kind = ('word', 'word', 'absent', 'name')[int(rng('query').integers(4))]
     image = (own if kind == 'word' else others).pop()

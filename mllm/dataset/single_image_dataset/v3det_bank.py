@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from array import array
-from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,10 +41,6 @@ class Category:
     coordinates: dict[int, array[float]] = field(default_factory=dict)
     neighbours: list[int] = field(default_factory=list)
 
-    @property
-    def images(self) -> list[int]:
-        return list(self.coordinates)
-
     def boxes(self, image: int) -> list[list[float]]:
         """Its boxes in an image, (x0, y0, x1, y1) in pixels."""
         flat = self.coordinates[image].tolist()
@@ -68,8 +63,6 @@ class V3DetBank(Bank):
             raise FileNotFoundError(f'{filename}: no such annotation file')
         self.files: dict[int, str] = {}
         self.by_id: dict[int, Category] = {}
-        self.shown_in: dict[int, set[int]] = defaultdict(set)
-        """The categories that each image shows."""
         try:
             faults = self.read(path)
         except (LookupError, TypeError, AttributeError) as error:
@@ -120,7 +113,6 @@ class V3DetBank(Bank):
                 faults.append(f'{where}: box {entry["bbox"]} (x, y, width, height): {fault}')
             else:
                 category.coordinates.setdefault(image, array('d')).extend(xywh_to_xyxy([entry['bbox']])[0])
-                self.shown_in[image].add(entry['category_id'])
         return faults
 
     def is_usable(self, category: int) -> bool:
@@ -130,7 +122,7 @@ class V3DetBank(Bank):
 
     def is_contrast(self, category: int, other: int) -> bool:
         """Whether another category has images enough that do not show this one."""
-        return len(self.images_without(other, category)) >= FEWEST
+        return self.count_without(other, category) >= FEWEST
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -147,17 +139,23 @@ class V3DetBank(Bank):
 
     def images_without(self, category: int, other: int) -> list[int]:
         """Images that show a category and not the other."""
-        return [image for image in self.by_id[category].images if other not in self.shown_in[image]]
+        shown = self.by_id[other].coordinates
+        return [image for image in self.by_id[category].coordinates if image not in shown]
+
+    def count_without(self, category: int, other: int) -> int:
+        """The number of `images_without`, which check asks for all pairs of neighbours."""
+        own, shown = self.by_id[category].coordinates, self.by_id[other].coordinates
+        return len(own) - len(own.keys() & shown.keys())
 
     def images(self) -> Iterator[ImageFile]:
-        for image in sorted(self.shown_in):
+        for image in sorted({image for category in self.by_id.values() for image in category.coordinates}):
             yield ImageFile(self.files[image], self.image_folder, self.filename)
 
     def most_shots(self) -> list[int]:
         """Of each category with its scarcest contrast; one image is the query's."""
         found = []
         for key in self.ids:
-            others = (len(self.images_without(other, key)) for other in self.by_id[key].neighbours)
+            others = (self.count_without(other, key) for other in self.by_id[key].neighbours)
             found.append(min([len(self.by_id[key].coordinates), *(count for count in others if count >= FEWEST)]) - 1)
         return found
 
