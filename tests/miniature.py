@@ -210,7 +210,7 @@ def vl_icl(root: Path) -> None:
             query |= {'question': 'This is a', 'answer': 'dax', 'classes': ['dax', 'blick'], 'support': shown}
         if task == 'matching_mi':
             pair = {'image': [f'{task}/support/0.png', f'{task}/support/1.png'], 'question': 'Same?'}
-            support = [{'same': pair, 'diff': pair}] * 3
+            support = [{'same': pair, 'diff': pair}] * 4
             query |= {'image': [f'{task}/query/q.png'] * 2, 'answer': 'yes'}
         for name, rows in (('support', support), ('query', [query])):
             (folder / f'{name}.json').write_text(json.dumps(rows))

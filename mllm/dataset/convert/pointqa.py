@@ -16,6 +16,7 @@ from typing import Any
 from mllm.dataset.convert.base import Converter, Row, Skip
 from mllm.dataset.convert.json_stream import stream_items, stream_pairs
 from mllm.dataset.convert.visual_genome import IMAGE_DATA, ImageData, image_data
+from mllm.grounding.geometry import point_fault
 from mllm.registry import CONVERTERS
 
 LOCAL, TWICE = 'LocalQA/localqa', 'LookTwiceQA/looktwiceqa'
@@ -99,8 +100,9 @@ class PointQA(Converter):
         yield places if isinstance(places, Skip) else {**texts, 'answer': str(entry['ans']), **places, **more}
 
     def spatial(self, entry: Mapping[str, Any], image: ImageData) -> Iterator[Row | Skip]:
-        point = entry['point']
-        yield {'question': entry['question'], 'answer': str(entry['answer']), 'point': [point['x'], point['y']]}
+        point = self.point(entry['point'], image)
+        row = {'question': entry['question'], 'answer': str(entry['answer'])}
+        yield point if isinstance(point, Skip) else {**row, 'point': point}
 
     def verbal(self, entry: Mapping[str, Any], image: ImageData) -> Iterator[Row | Skip]:
         annotation = {'multiple_choice_answer': str(entry['answer'])}
@@ -109,4 +111,13 @@ class PointQA(Converter):
     def places(self, point: Mapping[str, Any], thing: Mapping[str, Any], image: ImageData) -> Row | Skip:
         x, y = thing['x'], thing['y']
         box = self.clip([x, y, x + thing['w'], y + thing['h']], image.width, image.height)
-        return box if isinstance(box, Skip) else {'bbox': box, 'point': [point['x'], point['y']]}
+        place = self.point(point, image)
+        if isinstance(box, Skip):
+            return box
+        return place if isinstance(place, Skip) else {'bbox': box, 'point': place}
+
+    def point(self, point: Mapping[str, Any], image: ImageData) -> list[float] | Skip:
+        """As written; Skip if it is none of the image, as the reader of rows would refuse it."""
+        place = [point['x'], point['y']]
+        fault = point_fault(place, image.width, image.height)
+        return Skip(f'point {fault}') if fault else place

@@ -10,7 +10,6 @@ from mllm.dataset.convert.json_stream import stream_items
 from mllm.registry import CONVERTERS
 
 FILE = 'dataset_v7w_pointing.json'
-BOXES = 'dataset_v7w_grounding_annotations.json'
 
 
 @CONVERTERS.register_module('visual7w')

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-
-import numpy as np
+from itertools import cycle, islice
 
 from mllm.dataset.single_image_dataset.base import question_templates, two_turns
 from mllm.dataset.single_image_dataset.drawing import draw_words, shuffled
 from mllm.dataset.single_image_dataset.link_context import BankDataset, Policy
 from mllm.dataset.single_image_dataset.shots import Shot
-from mllm.dataset.single_image_dataset.v3det_bank import V3DetBank
+from mllm.dataset.single_image_dataset.v3det_bank import FEWEST, V3DetBank
 from mllm.registry import DATASETS, POLICIES
 from mllm.types import BOXES_PLACEHOLDER, EXPR_PLACEHOLDER, IMAGE_PLACEHOLDER, Episode, RawItem
 from mllm.utils.rng import ItemRng
@@ -37,41 +36,34 @@ def v3det_policy(
 
     The first two are one of each, the others come in random order. Half of the queries ask for the word on an image of
     the category; a quarter for the word on an image of the other one, which does not show it; a quarter for the other
-    one by its name. No image is shown twice, none of one category shows the other.
+    one by its name. The query's image is no support, and supports are shown again only where a category has no more.
+    Images of the other category do not show the first; images of the first not the other, where it has two such.
     """
     category = bank.ids[index]
     contrasts = bank.contrasts(category)
     generator = rng('contrast')
     near = contrasts[:NEAREST] if generator.integers(2) else contrasts
-    if not near:
-        raise ValueError('no neighbour of this category has an image without it')
     other = near[int(generator.integers(len(near)))]
     name = bank.by_id[other].name.replace('_', ' ')
-    (word,) = draw_words(1, [name], WORD_LENGTH, rng('word'))
+    (word,) = draw_words(1, [name, bank.by_id[category].name.replace('_', ' ')], WORD_LENGTH, rng('word'))
     generator = rng('images')
-    own = drawn(bank.images_without(category, other) or bank.by_id[category].images, generator)
-    others = drawn(bank.images_without(other, category), generator)
+    apart = bank.images_without(category, other)
+    own = shuffled(apart if len(apart) >= FEWEST else list(bank.by_id[category].coordinates), generator)
+    others = shuffled(bank.images_without(other, category), generator)
     kind = ('word', 'word', 'absent', 'name')[int(rng('query').integers(4))]
-    need = (shot + (kind == 'word'), shot + (kind != 'word'))
-    if len(own) < need[0] or len(others) < need[1]:
-        raise ValueError(f'{len(own)} and {len(others)} images of the two categories, and {need} are needed')
-    first = [learn(bank, category, own[0], word, rng), learn(bank, other, others[0], name, rng)]
-    rest = [learn(bank, category, image, word, rng) for image in own[1:shot]]
-    rest += [learn(bank, other, image, name, rng) for image in others[1:shot]]
-    image = own[shot] if kind == 'word' else others[shot]
+    image = (own if kind == 'word' else others).pop()
+    mine = [learn(bank, category, image_id, word, rng) for image_id in islice(cycle(own), shot)]
+    theirs = [learn(bank, other, image_id, name, rng) for image_id in islice(cycle(others), shot)]
+    first, rest = [mine[0], theirs[0]], [*mine[1:], *theirs[1:]]
     generator = rng('question')
     template = query_questions[int(generator.integers(len(query_questions)))]
     query = ask(bank, template, kind, (category, word), (other, name), image)
     return Episode(query, (*first, *shuffled(rest, rng('order'))), meta={'shot': shot, 'labels': [word, name]})
 
 
-def drawn(images: Sequence[int], generator: np.random.Generator) -> list[int]:
-    return [images[int(position)] for position in generator.permutation(len(images))]
-
-
 def learn(bank: V3DetBank, category: int, image: int, name: str, rng: ItemRng) -> RawItem:
     """A support: one of the category's boxes in an image, and a name for it."""
-    boxes = bank.by_id[category].boxes[image]
+    boxes = bank.by_id[category].boxes(image)
     box = boxes[int(rng(f'box/{image}').integers(len(boxes)))]
     return {
         'image': bank.load_id(image),
@@ -91,7 +83,7 @@ def ask(
     item: RawItem = {'image': bank.load_id(image), 'conversations': two_turns(question, ABSENT), 'meta': meta}
     if kind == 'absent':
         return item
-    boxes = bank.by_id[category].boxes[image]
+    boxes = bank.by_id[category].boxes(image)
     turns = two_turns(question, f'{BOXES_PLACEHOLDER}.', answer_boxes=[list(range(len(boxes)))])
     return {**item, 'target': {'boxes': boxes}, 'conversations': turns}  # type: ignore[typeddict-item]
 

@@ -5,6 +5,7 @@ Rows: {"file_path", "question", "candidates": [box, ...], "answer": a box equal 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
@@ -81,9 +82,10 @@ class Visual7WPointing(MInstrDataset):
 class V7WComputeMetrics(Metric[int]):
     """Choice accuracy: the answered box or point is taken for the candidate that it fits best.
 
-    A box is taken for the candidate of the highest IoU; a point for the smallest candidate that holds it. Where several
-    fit equally well and are other boxes, or none fits at all, nothing is chosen (a parse failure). An answer must hold
-    one box or one point. Reads of `meta`: `target_boxes` (of the encoder: the candidates), `right_choice`.
+    A box is taken for the candidate of the highest IoU; a point for the one, of those that hold it, whose centre is
+    nearest (the right answer is a centre, and candidates lie within one another). Where several fit equally well and
+    are other boxes, or none fits at all, nothing is chosen (a parse failure). An answer must hold one box or one point.
+    Reads of `meta`: `target_boxes` (of the encoder: the candidates), `right_choice`.
     """
 
     def __init__(self, formatter: Mapping[str, Any] | None = None) -> None:
@@ -108,8 +110,9 @@ class V7WComputeMetrics(Metric[int]):
 
 
 def fit(point: Point, box: Box) -> float:
-    """How well a box fits a point: not at all outside it, else the better the smaller it is."""
-    return 1 / (1 + (box[2] - box[0]) * (box[3] - box[1])) if contains(box, point) else 0.0
+    """How well a box fits a point: not at all outside it, else the better the nearer its centre is."""
+    distance = math.hypot((box[0] + box[2]) / 2 - point[0], (box[1] + box[3]) / 2 - point[1])
+    return 1 / (1 + distance) if contains(box, point) else 0.0
 
 
 def best(fits: Sequence[float], candidates: Sequence[Box]) -> int | None:

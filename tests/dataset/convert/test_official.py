@@ -249,6 +249,23 @@ def test_pointqa_takes_the_answer_of_the_point(run: Run, tmp_path: Path):
     assert answers(made) == ['The answer is blue .', 'The answer is red .']
 
 
+def test_pointqa_points_outside(run: Run):
+    """The centre of a box that mostly sticks out: its row would fail in every version that shows the point."""
+    thing, inside = {'x': 80, 'y': 50, 'w': 90, 'h': 20}, {'x': 90, 'y': 60, 'ans': 'red'}
+    entry = {'question': 'What?', 'all_objs': [thing] * 2, 'points': [inside, {**inside, 'x': 125}]}
+    spatial = {'question': 'What?', 'answer': 'red', 'point': {'x': -9, 'y': 3}}
+    files = {
+        'LocalQA/localqa_dataset.json': {'1': [entry]},
+        'LocalQA/localqa_val_imgs.json': ['1'],
+        'spatial_dataset.json': {'1': [spatial]},
+        'val_imgs_vs.json': ['1'],
+        'image_data.json': IMAGES,
+    }
+    rows, summary = run('pointqa', 'local_val', files)
+    assert ([row['point'] for row in rows], summary.skipped) == ([[90, 60]], {'point outside': 1})
+    assert run('pointqa', 'spatial_val', files)[1].skipped == {'point outside': 1}
+
+
 def test_pointqa_twice_and_general(run: Run, tmp_path: Path):
     entry = {'id': 1, 'ans': 3, 'point': {'x': 20, 'y': 20, 'ans': 3}, 'bbox': {'x': 1, 'y': 1, 'w': 5, 'h': 5}}
     entry |= {'obj_question': 'How many dogs?', 'super_question': 'How many animals?', 'obj_type': 'dog'}

@@ -123,6 +123,15 @@ def test_a_box_is_its_own_choice(values: list[int]):
     assert choice(text, target_boxes=boxes, right_choice=0) == 1.0
 
 
+@given(st.lists(st.integers(0, 90), min_size=4, max_size=4, unique=True))
+def test_a_centre_is_its_own_choice(values: list[int]):
+    """Also where a smaller candidate lies on it: a face is the middle of a person."""
+    (x0, x1), (y0, y1) = sorted(values[:2]), sorted(values[2:])
+    boxes = [[x0, y0, x1, y1], [(x0 + x1) / 2 - 1, (y0 + y1) / 2 - 1, (x0 + x1) / 2 + 2, (y0 + y1) / 2 + 2]]
+    text = f'[{(x0 + x1) / 200:.3f},{(y0 + y1) / 200:.3f}]'
+    assert choice(text, target_boxes=boxes, right_choice=0) == 1.0
+
+
 def test_places_that_are_rounded_are_one_answer():
     metric = PointQAComputeMetrics()
     there = '[0.999,0.200]'
