@@ -73,7 +73,7 @@ class CaptionComputeMetrics(Metric[str]):
         return list(references)
 
     def per_sample(self, predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
-        """Rows with `index`, `extracted`, `parsed` and the scores: `cider`, `bleu_1`, ..., `rouge_l`, `meteor`, `spice`."""
+        """Rows with `index`, `extracted`, `parsed` and the scores, `bleu_1` to `bleu_4` among them."""
         if not predictions:
             return []
         answers = [self.extract(prediction) for prediction in predictions]
