@@ -2,7 +2,7 @@
 
     LocalQA/localqa_dataset.json, LocalQA/localqa_{split}_imgs.json
     LookTwiceQA/looktwiceqa_dataset.json, LookTwiceQA/looktwiceqa_{split}_imgs.json
-    spatial_dataset.json, verbal_dataset.json, {split}_imgs_vs.json   the same things named by a point, or by words
+    VerbalSpatial/{spatial,verbal}_dataset.json, VerbalSpatial/{split}_imgs_vs.json   things named by a point, by words
     image_data.json         of Visual Genome: the folder and size of each image
 
 The answer at a point is that of the point itself: the list of all answers of a question has lost its order.
@@ -19,7 +19,7 @@ from mllm.dataset.convert.visual_genome import IMAGE_DATA, ImageData, image_data
 from mllm.grounding.geometry import point_fault
 from mllm.registry import CONVERTERS
 
-LOCAL, TWICE = 'LocalQA/localqa', 'LookTwiceQA/looktwiceqa'
+LOCAL, TWICE, GENERAL = 'LocalQA/localqa', 'LookTwiceQA/looktwiceqa', 'VerbalSpatial'
 QUESTIONS = {
     'obj_question': ('obj_question', 'img_question'),
     'super_question': ('super_question', 'pt_question'),
@@ -44,7 +44,7 @@ class PointQA(Converter):
             for name in ('train', 'val', 'test')
         },
         **{
-            f'{form}_{name}': (f'{form}_dataset.json', f'{name}_imgs_vs.json', IMAGE_DATA)
+            f'{form}_{name}': (f'{GENERAL}/{form}_dataset.json', f'{GENERAL}/{name}_imgs_vs.json', IMAGE_DATA)
             for form in ('spatial', 'verbal')
             for name in ('train', 'val', 'test')
         },

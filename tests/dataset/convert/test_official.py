@@ -254,8 +254,8 @@ def test_pointqa_points_outside(run: Run):
     files = {
         'LocalQA/localqa_dataset.json': {'1': [entry]},
         'LocalQA/localqa_val_imgs.json': ['1'],
-        'spatial_dataset.json': {'1': [spatial]},
-        'val_imgs_vs.json': ['1'],
+        'VerbalSpatial/spatial_dataset.json': {'1': [spatial]},
+        'VerbalSpatial/val_imgs_vs.json': ['1'],
         'image_data.json': IMAGES,
     }
     rows, summary = run('pointqa', 'local_val', files)
@@ -269,10 +269,10 @@ def test_pointqa_twice_and_general(run: Run, tmp_path: Path):
     files = {
         'LookTwiceQA/looktwiceqa_dataset.json': {'1': [{**entry, 'general_question': 'How many of these?'}, entry]},
         'LookTwiceQA/looktwiceqa_test_imgs.json': [1],
-        'spatial_dataset.json': {
+        'VerbalSpatial/spatial_dataset.json': {
             '2': [{'question': 'How is it?', 'answer': 'wet', 'point': {'x': 3, 'y': 4, 'ans': 'wet'}}]
         },
-        'test_imgs_vs.json': ['2'],
+        'VerbalSpatial/test_imgs_vs.json': ['2'],
         'image_data.json': IMAGES,
     }
     rows, summary = run('pointqa', 'twice_test', files)
