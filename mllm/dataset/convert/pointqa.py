@@ -22,8 +22,8 @@ from mllm.registry import CONVERTERS
 LOCAL, TWICE, GENERAL = 'LocalQA/localqa', 'LookTwiceQA/looktwiceqa', 'VerbalSpatial'
 QUESTIONS = {
     'obj_question': ('obj_question', 'img_question'),
-    'super_question': ('super_question', 'pt_question'),
-    'general_question': ('general_question', 'gen_question'),
+    'super_question': ('super_question',),
+    'general_question': ('general_question', 'pt_question'),
 }
 """Field of a row -> what the files call it; releases differ."""
 
@@ -88,13 +88,12 @@ class PointQA(Converter):
             yield places if isinstance(places, Skip) else {**row, **places}
 
     def twice(self, entry: Mapping[str, Any], image: ImageData) -> Iterator[Row | Skip]:
-        texts = {}
-        for key, names in QUESTIONS.items():
-            found = next((entry[name] for name in names if isinstance(entry.get(name), str)), None)
-            if found is None:
-                yield Skip(f'no {key}')
-                return
-            texts[key] = found
+        """A row with those of the three questions that the release has."""
+        found = {key: [entry[name] for name in names if name in entry] for key, names in QUESTIONS.items()}
+        texts = {key: values[0] for key, values in found.items() if values}
+        if not texts:
+            yield Skip(f'none of {", ".join(QUESTIONS)}')
+            return
         places = self.places(entry['point'], entry['bbox'], image)
         more = {'obj_type': entry['obj_type']} if 'obj_type' in entry else {}
         yield places if isinstance(places, Skip) else {**texts, 'answer': str(entry['ans']), **places, **more}
