@@ -39,7 +39,7 @@ suite: $(VENV)/.installed-dev
 
 # The tiny model learns to point, in emoji scenes: docs/grounding.md.
 SCENES := data/emoji_scenes/images.zip
-LAUNCH := OMP_NUM_THREADS=2 $(BIN)/accelerate launch --config_file accelerate_config/default_config.yaml
+LAUNCH := $(BIN)/accelerate launch --config_file accelerate_config/default_config.yaml
 
 $(SCENES): $(wildcard tools/emoji/*scene*.py) | $(VENV)/.installed
 	$(BIN)/python tools/emoji/build_scenes.py

@@ -46,6 +46,9 @@ class JoinTurns(View):
             raise ValueError('JoinTurns: its items have supports; join the items first, then show supports')
         return Episode(join_items([episode.query for episode in episodes]))
 
+    def answer(self, index: int) -> str:
+        return self[index]['conversations'][-1]['value']
+
 
 def join_items(items: Sequence[RawItem]) -> RawItem:
     """One conversation of all turns of items on one image; `meta` is that of the last, whose answer is the last.

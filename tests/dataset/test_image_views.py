@@ -61,6 +61,7 @@ def test_at_most_so_many_turns_others_in_another_epoch():
     drawn = [view.episode(0, ItemRng(0, epoch)).query['conversations'] for epoch in range(20)]
     assert {len(turns) for turns in drawn} == {4}
     assert len({turns[1]['value'] for turns in drawn}) > 4
+    assert view.answer(0) == drawn[0][-1]['value']
     assert drawn[0] == view.episode(0, ItemRng(0, 0)).query['conversations']
 
 

@@ -1,4 +1,4 @@
-# Trains the tiny model for scenes on two CPU cores in a few minutes: one process with OMP_NUM_THREADS=2, and a worker
+# Trains the tiny model for scenes on two CPU cores in a few minutes: one process with OMP_NUM_THREADS=1, and a worker
 # that reads ahead.
 training_args = dict(
     output_dir='./exp/{{$MLLM_CONFIG_NAME:run}}',
