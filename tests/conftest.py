@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 from PIL import Image
 
 ROOT = Path(__file__).parents[1]
@@ -21,6 +22,9 @@ NAMES = ('red fox', 'blue jay', 'lime', 'plum', 'cocoa', 'snow')
 COLOURS = ((200, 30, 30), (30, 60, 210), (60, 200, 40), (120, 20, 130), (110, 70, 30), (240, 240, 240))
 
 torch.set_num_threads(1)
+# How long examples take to draw says nothing on a machine that is busy.
+settings.register_profile('suite', deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile('suite')
 
 
 @pytest.fixture(scope='session')

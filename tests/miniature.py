@@ -169,7 +169,8 @@ def instruct(root: Path) -> None:
 def points(root: Path) -> None:
     row = {'file_path': 'VG_100K/1.jpg', 'question': 'What color?', 'answer': 'red', 'bbox': BOX, 'point': [17, 17]}
     row |= {f'{kind}_question': 'How many of these?' for kind in ('obj', 'super', 'general')}
-    for name in ('local_train', 'local_val', 'local_testfinal', 'twice_train', 'twice_val', 'twice_test'):
+    splits = {'local': ('train', 'val', 'testdev', 'testfinal'), 'twice': ('train', 'val', 'test')}
+    for name in (f'{kind}_{split}' for kind, names in splits.items() for split in names):
         lines(root / f'pointqa/{name}.jsonl', [row])
     picture(root / 'visual7w/images/v7w_1.jpg')
     boxes = [BOX, OTHER, [0, 0, 9, 9], [40, 30, 60, 47]]

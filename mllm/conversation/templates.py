@@ -44,6 +44,12 @@ PROTOCOLS = {
         'support': {'template': 'hypnotized_ans_v1.0', 'keep_end': False},
         'query': {'template': 'final_v1.0', 'supervised': True},
     },
+    # The same for its episodes of V3Det.
+    'link_context_v3det': {
+        'first_support': {'template': 'hypnotized_v1.0'},
+        'support': {'template': 'hypnotized_ans_v1.0', 'keep_end': False},
+        'query': {'template': 'hypnotized_v1.1', 'supervised': True},
+    },
 }
 
 for _name, _template in CONVERSATION_TEMPLATES.items():

@@ -77,26 +77,17 @@ class CaptionComputeMetrics(Metric[str]):
         if not predictions:
             return []
         answers = [self.extract(prediction) for prediction in predictions]
-        right = [self.references(prediction) for prediction in predictions]
-        given = one_each(answers)
-        wanted = several(right)
-        columns = {'cider': scorers()['cider']().compute_score(wanted, given)[1]}
-        columns |= {f'bleu_{n + 1}': values for n, values in enumerate(bleu_of_samples(wanted, given))}
-        columns['rouge_l'] = scorers()['rouge']().compute_score(wanted, given)[1]
-        for name, wished, score in (('meteor', self.meteor, meteor_scores), ('spice', self.spice, spice_scores)):
-            if wished and (scores := score(wanted, given)) is not None:
-                columns[name] = scores
+        right = [tuple(self.references(prediction)) for prediction in predictions]
+        columns, counts = score_columns(tuple(answers), tuple(right), self.meteor, self.spice)
         return [
             {
                 'index': prediction.index,
                 'extracted': answer,
                 'parsed': answer is not None,
                 **{name: float(values[n]) for name, values in columns.items()},
-                'bleu_counts': counts,
+                'bleu_counts': counts[n],
             }
-            for n, (prediction, answer, counts) in enumerate(
-                zip(predictions, answers, bleu_counts(wanted, given), strict=True)
-            )
+            for n, (prediction, answer) in enumerate(zip(predictions, answers, strict=True))
         ]
 
     def reduce(self, rows: Sequence[Mapping[str, Any]], predictions: Sequence[Prediction]) -> Numbers:
@@ -128,6 +119,21 @@ def scorers() -> dict[str, Any]:
             "CaptionComputeMetrics needs the package pycocoevalcap; install it with pip install -e '.[caption]'"
         ) from error
     return {'bleu': BleuScorer, 'cider': Cider, 'rouge': Rouge}
+
+
+@functools.lru_cache(maxsize=2)
+def score_columns(
+    answers: tuple[str | None, ...], references: tuple[tuple[str, ...], ...], meteor: bool, spice: bool
+) -> tuple[dict[str, Sequence[float]], list[list[float]]]:
+    """Scores by name over samples, and `bleu_counts`. Kept, as an evaluation asks for rows and then for numbers."""
+    given, wanted = one_each(answers), several(references)
+    columns: dict[str, Sequence[float]] = {'cider': scorers()['cider']().compute_score(wanted, given)[1]}
+    columns |= {f'bleu_{n + 1}': values for n, values in enumerate(bleu_of_samples(wanted, given))}
+    columns['rouge_l'] = scorers()['rouge']().compute_score(wanted, given)[1]
+    for name, wished, score in (('meteor', meteor, meteor_scores), ('spice', spice, spice_scores)):
+        if wished and (scores := score(wanted, given)) is not None:
+            columns[name] = scores
+    return columns, bleu_counts(wanted, given)
 
 
 def one_each(texts: Sequence[str | None]) -> Texts:

@@ -52,3 +52,12 @@ def test_an_item_alone_is_a_plain_conversation():
     (segment,) = build_episode_template({'conv_template': 'vicuna_v1.1'}).segments([], [query('dog')])
     assert segment.text.startswith('A chat between a curious user')
     assert supervised([segment]) == [' there is "dog" in the image.</s>']
+
+
+def test_published_prompt_of_v3det():
+    template = build_episode_template({'episode_template': 'link_context_v3det'})
+    segments = template.segments([support('ab'), support('cd')], [query('ab')])
+    starts = ('You are hypnotized and I will tell', ' USER: [BEGIN', 'You are hypnotized and use the knowledge')
+    assert all(segment.text.startswith(start) for segment, start in zip(segments, starts, strict=True))
+    assert [segment.text.endswith('</s>') for segment in segments] == [True, False, True]
+    assert supervised(segments) == [' there is "ab" in the image.</s>']

@@ -222,7 +222,7 @@ def test_wrong_arguments_are_told(change: dict[str, Any], message: str):
         (Shades([1, 2]), {'shots': 2}, 'the pool has 2 items'),
         (
             Shades([1, 2]),
-            {'shots': 1, 'select': 'similar', 'features': {'vision_tower': 'no/where'}},
+            {'shots': 1, 'select': 'similar', 'features': {'vision_tower': '/no/such/folder'}},
             'cannot be loaded',
         ),
     ],

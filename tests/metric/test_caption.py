@@ -81,7 +81,8 @@ def test_meteor_runs_or_says_why_not(caplog: pytest.LogCaptureFixture, monkeypat
         assert 0.2 < numbers['meteor'] < 1
     monkeypatch.setattr(caption.shutil, 'which', lambda name: None)
     caption.warn_once.cache_clear()
-    logging.getLogger('mllm').propagate = True
+    caption.score_columns.cache_clear()
+    monkeypatch.setattr(logging.getLogger('mllm'), 'propagate', True)
     with caplog.at_level(logging.WARNING):
         numbers = CaptionComputeMetrics().compute(given)
         CaptionComputeMetrics().compute(given)
@@ -95,9 +96,10 @@ def test_without_predictions_or_references(metric: Metric[Any]):
         metric.compute([Prediction(3, 'a', '')])
 
 
-def test_spice_is_left_out_with_its_reason(caplog: pytest.LogCaptureFixture):
+def test_spice_is_left_out_with_its_reason(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch):
     caption.warn_once.cache_clear()
-    logging.getLogger('mllm').propagate = True
+    caption.score_columns.cache_clear()
+    monkeypatch.setattr(logging.getLogger('mllm'), 'propagate', True)
     with caplog.at_level(logging.WARNING):
         numbers = CaptionComputeMetrics(meteor=False, spice=True).compute(predictions(ANSWERS[:2], REFERENCES[:2]))
     if 'spice' in numbers:

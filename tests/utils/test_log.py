@@ -11,7 +11,7 @@ def bare_logger():
     """The package's logger as a fresh process has it; restored afterwards."""
     logger = logging.getLogger('mllm')
     kept = logger.handlers[:], logger.level, logger.propagate
-    logger.handlers[:] = []
+    logger.handlers[:], logger.propagate = [], True
     yield logger
     logger.handlers[:], logger.level, logger.propagate = kept
 

@@ -10,6 +10,8 @@ def pointqa(kind, split, version):
         image_folder='{{$MLLM_DATA:data}}/visual_genome',
         template_file='{{fileDirname}}/template/VQA.json',
         version=version,
+        # One point near the corner is not yet a normalised one.
+        box_unit='pixels',
     )
 
 
@@ -24,7 +26,7 @@ POINTQA_TEST = {
     **{
         f'POINT_LOCAL_{place}_{split}': dict(cfg=pointqa('local', file, place), compute_metric=POINTQA_METRIC)
         for place in ('b', 'p')
-        for split, file in (('val', 'val'), ('test', 'testfinal'))
+        for split, file in (('val', 'val'), ('testdev', 'testdev'), ('test', 'testfinal'))
     },
     **{
         f'POINT_TWICE_{question}_{place}_{split}': dict(

@@ -1,4 +1,5 @@
-# V3Det for link-context learning: its COCO-style annotation with `neighbors` and `expired_imgs`.
+# V3Det for link-context learning: its COCO-style annotation with `neighbors` and `expired_imgs`. Its published prompt is
+# model_args.conv_args.episode_template='link_context_v3det'.
 V3DET = '{{$MLLM_DATA:data}}/v3det'
 
 V3DET_TRAIN = dict(

@@ -2,7 +2,7 @@
 
     LocalQA/localqa_dataset.json, LocalQA/localqa_{split}_imgs.json
     LookTwiceQA/looktwiceqa_dataset.json, LookTwiceQA/looktwiceqa_{split}_imgs.json
-    spatial_dataset.json, verbal_dataset.json, {split}_imgs_vs.json   the same things named by a point, or by words
+    VerbalSpatial/{spatial,verbal}_dataset.json, VerbalSpatial/{split}_imgs_vs.json   things named by a point, by words
     image_data.json         of Visual Genome: the folder and size of each image
 
 The answer at a point is that of the point itself: the list of all answers of a question has lost its order.
@@ -19,11 +19,11 @@ from mllm.dataset.convert.visual_genome import IMAGE_DATA, ImageData, image_data
 from mllm.grounding.geometry import point_fault
 from mllm.registry import CONVERTERS
 
-LOCAL, TWICE = 'LocalQA/localqa', 'LookTwiceQA/looktwiceqa'
+LOCAL, TWICE, GENERAL = 'LocalQA/localqa', 'LookTwiceQA/looktwiceqa', 'VerbalSpatial'
 QUESTIONS = {
     'obj_question': ('obj_question', 'img_question'),
-    'super_question': ('super_question', 'pt_question'),
-    'general_question': ('general_question', 'gen_question'),
+    'super_question': ('super_question',),
+    'general_question': ('general_question', 'pt_question'),
 }
 """Field of a row -> what the files call it; releases differ."""
 
@@ -44,7 +44,7 @@ class PointQA(Converter):
             for name in ('train', 'val', 'test')
         },
         **{
-            f'{form}_{name}': (f'{form}_dataset.json', f'{name}_imgs_vs.json', IMAGE_DATA)
+            f'{form}_{name}': (f'{GENERAL}/{form}_dataset.json', f'{GENERAL}/{name}_imgs_vs.json', IMAGE_DATA)
             for form in ('spatial', 'verbal')
             for name in ('train', 'val', 'test')
         },
@@ -88,13 +88,12 @@ class PointQA(Converter):
             yield places if isinstance(places, Skip) else {**row, **places}
 
     def twice(self, entry: Mapping[str, Any], image: ImageData) -> Iterator[Row | Skip]:
-        texts = {}
-        for key, names in QUESTIONS.items():
-            found = next((entry[name] for name in names if isinstance(entry.get(name), str)), None)
-            if found is None:
-                yield Skip(f'no {key}')
-                return
-            texts[key] = found
+        """A row with those of the three questions that the release has."""
+        found = {key: [entry[name] for name in names if name in entry] for key, names in QUESTIONS.items()}
+        texts = {key: values[0] for key, values in found.items() if values}
+        if not texts:
+            yield Skip(f'none of {", ".join(QUESTIONS)}')
+            return
         places = self.places(entry['point'], entry['bbox'], image)
         more = {'obj_type': entry['obj_type']} if 'obj_type' in entry else {}
         yield places if isinstance(places, Skip) else {**texts, 'answer': str(entry['ans']), **places, **more}

@@ -92,6 +92,8 @@ def ask(
 class V3DetDataset(BankDataset):
     """Episodes of every category of a V3Det file, see `V3DetBank` and `v3det_policy` (in configs 'policy_v1').
 
+    The released code wrote them with the prompt that the episode template 'link_context_v3det' stands for.
+
     template_string / template_file   the query's question, with <expr> and <image> once each
     """
 

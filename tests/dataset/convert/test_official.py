@@ -257,8 +257,8 @@ def test_pointqa_points_outside(run: Run):
     files = {
         'LocalQA/localqa_dataset.json': {'1': [entry]},
         'LocalQA/localqa_val_imgs.json': ['1'],
-        'spatial_dataset.json': {'1': [spatial]},
-        'val_imgs_vs.json': ['1'],
+        'VerbalSpatial/spatial_dataset.json': {'1': [spatial]},
+        'VerbalSpatial/val_imgs_vs.json': ['1'],
         'image_data.json': IMAGES,
     }
     rows, summary = run('pointqa', 'local_val', files)
@@ -269,19 +269,25 @@ def test_pointqa_points_outside(run: Run):
 def test_pointqa_twice_and_general(run: Run, tmp_path: Path):
     entry = {'id': 1, 'ans': 3, 'point': {'x': 20, 'y': 20, 'ans': 3}, 'bbox': {'x': 1, 'y': 1, 'w': 5, 'h': 5}}
     entry |= {'obj_question': 'How many dogs?', 'super_question': 'How many animals?', 'obj_type': 'dog'}
+    released = {**entry, 'general_question': 'How many of these?'}
+    created = {**entry, 'pt_question': 'How many of these?', 'img_question': 'How many dogs?'}
+    for key in ('obj_question', 'super_question'):
+        del created[key]
     files = {
-        'LookTwiceQA/looktwiceqa_dataset.json': {'1': [{**entry, 'general_question': 'How many of these?'}, entry]},
+        'LookTwiceQA/looktwiceqa_dataset.json': {'1': [released, created, {'ans': 3}]},
         'LookTwiceQA/looktwiceqa_test_imgs.json': [1],
-        'spatial_dataset.json': {
+        'VerbalSpatial/spatial_dataset.json': {
             '2': [{'question': 'How is it?', 'answer': 'wet', 'point': {'x': 3, 'y': 4, 'ans': 'wet'}}]
         },
-        'test_imgs_vs.json': ['2'],
+        'VerbalSpatial/test_imgs_vs.json': ['2'],
         'image_data.json': IMAGES,
     }
     rows, summary = run('pointqa', 'twice_test', files)
-    assert (rows[0]['answer'], rows[0]['general_question']) == ('3', 'How many of these?')
-    assert summary.skipped == {'no general_question': 1}
-    (item,) = items(tmp_path, 'twice_test', type='Point_QA_twice', template_string=ASK, version='oq-p')
+    assert [row['obj_question'] for row in rows] == ['How many dogs?'] * 2
+    assert [(row['answer'], row['general_question']) for row in rows] == [('3', 'How many of these?')] * 2
+    assert ['super_question' in row for row in rows] == [True, False]
+    assert summary.skipped == {'none of obj_question, super_question, general_question': 1}
+    (item, _) = items(tmp_path, 'twice_test', type='Point_QA_twice', template_string=ASK, version='oq-p')
     assert item['conversations'][0]['value'] == 'How many dogs?<points> <image>'
     run('pointqa', 'spatial_test', files)
     (item,) = items(tmp_path, 'spatial_test', type='Point_QA_local', template_string=ASK)
