@@ -6,6 +6,7 @@ columns mapped in the config -> RawItem
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -24,7 +25,7 @@ from mllm.utils.rng import ItemRng
 BoxFormat = Literal['xyxy', 'xywh']
 FILES = {'.parquet': 'parquet', '.json': 'json', '.jsonl': 'json', '.csv': 'csv', '.tsv': 'csv', '.arrow': 'arrow'}
 """Endings of local files -> the loader of `datasets` that reads them."""
-MARK = '<{}>'
+MARK, MARKS = '<{}>', re.compile(r'<([^<>]+)>')
 
 
 @DATASETS.register_module()
@@ -117,14 +118,17 @@ class HFDataset(ItemSource):
 
     def fill(self, text: str, row: Mapping[str, Any]) -> str:
         """The text with the contents of columns in place of their marks."""
-        kept = (IMAGE_PLACEHOLDER, BOXES_PLACEHOLDER)
-        for column, value in row.items():
-            mark = MARK.format(column)
-            if mark in text and mark not in kept:
-                if not isinstance(value, str | int | float):
-                    raise ValueError(f'column {column!r} holds {repr(value)[:60]}; a text needs a string or a number')
-                text = text.replace(mark, str(value))
-        return text
+
+        def written(match: re.Match[str]) -> str:
+            if match[0] in (IMAGE_PLACEHOLDER, BOXES_PLACEHOLDER) or match[1] not in row:
+                return match[0]
+            value = row[match[1]]
+            if not isinstance(value, str | int | float):
+                raise ValueError(f'column {match[1]!r} holds {repr(value)[:60]}; a text needs a string or a number')
+            return str(value)
+
+        # In one pass: what a column says is not filled in again.
+        return MARKS.sub(written, text)
 
     def image(self, row: Mapping[str, Any]) -> Image.Image:
         value = row[str(self.image_column)]

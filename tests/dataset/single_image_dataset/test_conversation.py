@@ -150,6 +150,14 @@ def test_tables_of_every_form(table: datasets.Dataset, folder: Path, form: str):
     assert data.answer(1) == 'a dog'
 
 
+def test_what_a_column_says_is_not_filled_in_again(folder: Path):
+    rows = [{'q': 'Is <a> more than <b>?', 'a': 'yes', 'n': 3}]
+    (folder / 't.jsonl').write_text('\n'.join(map(json.dumps, rows)))
+    cfg = {'type': 'HFDataset', 'path': str(folder / 't.jsonl'), 'image_column': None}
+    item = DATASETS.build({**cfg, 'template_string': '<q> <b>', 'answer': '<a> <n>'}).get_item(0, ItemRng(0, 0, 0))
+    assert said(item) == ['Is <a> more than <b>? <b>', 'yes 3']
+
+
 def test_a_folder_of_images(folder: Path):
     for name in ('cats', 'dogs'):
         (folder / 'pets' / name).mkdir(parents=True)
