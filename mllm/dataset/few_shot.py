@@ -18,12 +18,13 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from mllm.dataset.image_features import FeatureConfig, image_features
+from mllm.dataset.single_image_dataset.base import choice_faults
 from mllm.dataset.single_image_dataset.shots import Shot, draw_shot, shot_range
 from mllm.dataset.source import ImageFile, Source
 from mllm.dataset.views import SourceConfig, build_sources, check_seed
-from mllm.registry import DATASETS, nearest
+from mllm.registry import DATASETS
 from mllm.types import Episode, RawItem, images_of
-from mllm.utils.faults import lines_of
+from mllm.utils.faults import lines_of, stop_on
 from mllm.utils.rng import ItemRng
 
 Select = Literal['random', 'balanced', 'similar', 'fixed']
@@ -128,8 +129,7 @@ class FewShot(Source):
         features: Mapping[str, Any] | None = None,
     ) -> None:
         check_seed(seed)
-        if select not in get_args(Select):
-            raise ValueError(f'FewShot: select={select!r}{nearest(str(select), get_args(Select))}')
+        stop_on(choice_faults('select', select, get_args(Select)))
         if (select == 'similar') != (features is not None):
             raise ValueError(
                 f"FewShot: select={select!r} with features={features!r}; 'similar' needs "

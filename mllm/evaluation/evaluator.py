@@ -63,8 +63,9 @@ class Evaluator:
         results = {'loss': mean_loss([likelihood for *_, likelihood in rows if likelihood]), 'n': len(predictions)}
         # Every rank asks the metric, so that a fault in it ends all of them alike.
         if evaluation.metric:
-            files.write_predictions(predictions, evaluation.metric.per_sample(predictions))
-            results |= evaluation.metric.compute(predictions)
+            scored = evaluation.metric.per_sample(predictions)
+            files.write_predictions(predictions, scored)
+            results |= evaluation.metric.reduce(scored, predictions)
         results['skipped'] = len(skipped)
         seconds = time.perf_counter() - started
         results |= {'runtime': round(seconds, 3), 'samples_per_second': round(len(rows) / seconds, 3)}

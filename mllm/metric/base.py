@@ -3,7 +3,8 @@
     Prediction --extract--> value, or None where the answer cannot be parsed --score--> 0..1 --reduce--> numbers
 
 A metric sees predictions only: what it needs to know about the question stands in `Prediction.meta`. The evaluator
-asks it for three things: a row per sample (`per_sample`), the numbers (`compute`) and tables over groups (`tables`).
+asks it for three things: a row per sample (`per_sample`), the numbers of these (`reduce`) and tables over groups
+(`tables`).
 """
 
 from __future__ import annotations

@@ -77,8 +77,8 @@ class CaptionComputeMetrics(Metric[str]):
         if not predictions:
             return []
         answers = [self.extract(prediction) for prediction in predictions]
-        right = [tuple(self.references(prediction)) for prediction in predictions]
-        columns, counts = score_columns(tuple(answers), tuple(right), self.meteor, self.spice)
+        right = [self.references(prediction) for prediction in predictions]
+        columns, counts = score_columns(answers, right, self.meteor, self.spice)
         return [
             {
                 'index': prediction.index,
@@ -121,11 +121,10 @@ def scorers() -> dict[str, Any]:
     return {'bleu': BleuScorer, 'cider': Cider, 'rouge': Rouge}
 
 
-@functools.lru_cache(maxsize=2)
 def score_columns(
-    answers: tuple[str | None, ...], references: tuple[tuple[str, ...], ...], meteor: bool, spice: bool
+    answers: Sequence[str | None], references: Sequence[Sequence[str]], meteor: bool, spice: bool
 ) -> tuple[dict[str, Sequence[float]], list[list[float]]]:
-    """Scores by name over samples, and `bleu_counts`. Kept, as an evaluation asks for rows and then for numbers."""
+    """Scores by name over samples, and `bleu_counts`."""
     given, wanted = one_each(answers), several(references)
     columns: dict[str, Sequence[float]] = {'cider': scorers()['cider']().compute_score(wanted, given)[1]}
     columns |= {f'bleu_{n + 1}': values for n, values in enumerate(bleu_of_samples(wanted, given))}

@@ -102,15 +102,12 @@ class LinkContextAccuracy(Metric[str]):
         return rows
 
     def reduce(self, rows: Sequence[Mapping[str, Any]], predictions: Sequence[Prediction]) -> Numbers:
+        refuse_ambiguous_labels(predictions)
         numbers = super().reduce(rows, predictions)
         for name, column in RATES.items():
             chosen = [(row[column], prediction) for row, prediction in zip(rows, predictions) if column in row]
             numbers |= rate(name, [value for value, _ in chosen], [prediction for _, prediction in chosen])
         return numbers
-
-    def compute(self, predictions: Sequence[Prediction]) -> Numbers:
-        refuse_ambiguous_labels(predictions)
-        return super().compute(predictions)
 
     def tables(self, predictions: Sequence[Prediction]) -> dict[str, list[TableRow]]:
         return {

@@ -81,7 +81,6 @@ def test_meteor_runs_or_says_why_not(caplog: pytest.LogCaptureFixture, monkeypat
         assert 0.2 < numbers['meteor'] < 1
     monkeypatch.setattr(caption.shutil, 'which', lambda name: None)
     caption.warn_once.cache_clear()
-    caption.score_columns.cache_clear()
     monkeypatch.setattr(logging.getLogger('mllm'), 'propagate', True)
     with caplog.at_level(logging.WARNING):
         numbers = CaptionComputeMetrics().compute(given)
@@ -98,7 +97,6 @@ def test_without_predictions_or_references(metric: Metric[Any]):
 
 def test_spice_is_left_out_with_its_reason(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch):
     caption.warn_once.cache_clear()
-    caption.score_columns.cache_clear()
     monkeypatch.setattr(logging.getLogger('mllm'), 'propagate', True)
     with caplog.at_level(logging.WARNING):
         numbers = CaptionComputeMetrics(meteor=False, spice=True).compute(predictions(ANSWERS[:2], REFERENCES[:2]))

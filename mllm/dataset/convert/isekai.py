@@ -7,7 +7,6 @@ of images for each class.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from mllm.dataset.convert.base import Converter, Row, Skip
 from mllm.dataset.single_image_dataset.query_bank import IsekaiBank
@@ -20,10 +19,6 @@ class ISEKAI(Converter):
 
     splits = {name: (name,) for name in ('ISEKAI-10', 'ISEKAI-pair')}
     image_field = 'image_name'
-
-    def missing(self, split: str) -> list[Path]:
-        folder = self.root / split
-        return [] if folder.is_dir() else [folder]
 
     def rows(self, split: str) -> Iterator[Row | Skip]:
         bank = IsekaiBank(str(self.root / split))

@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 
 from PIL import Image
 
-from mllm.dataset.single_image_dataset.base import BoxUnit, question_templates, two_turns
+from mllm.dataset.single_image_dataset.base import BoxUnit, choice_faults, question_templates, two_turns
 from mllm.dataset.source import ItemSource
 from mllm.grounding.geometry import denormalise_boxes, xywh_to_xyxy
 from mllm.registry import DATASETS, nearest
@@ -60,11 +60,8 @@ class HFDataset(ItemSource):
     ) -> None:
         if (template_string is None) == (template_file is None):
             raise ValueError('HFDataset: give either template_string or template_file')
-        faults = [
-            f'{key}={value!r}{nearest(str(value), get_args(kind))}'
-            for key, value, kind in (('box_format', box_format, BoxFormat), ('box_unit', box_unit, BoxUnit))
-            if value not in get_args(kind)
-        ]
+        faults = choice_faults('box_format', box_format, get_args(BoxFormat))
+        faults += choice_faults('box_unit', box_unit, get_args(BoxUnit))
         stop_on(faults)
         self.path, self.image_column, self.image_folder = path, image_column, image_folder
         self.box_column, self.box_format, self.box_unit = box_column, box_format, box_unit

@@ -17,12 +17,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mllm.dataset.few_shot import key_of
-from mllm.dataset.single_image_dataset.base import Row, field, two_turns
+from mllm.dataset.single_image_dataset.base import Row, choice_faults, field, two_turns
 from mllm.dataset.single_image_dataset.drawing import shuffled
 from mllm.dataset.source import ImageFile, Source
 from mllm.metric.answer import answer_of, right_answer
 from mllm.metric.base import Metric, Numbers, rate
-from mllm.registry import DATASETS, METRICS, nearest
+from mllm.registry import DATASETS, METRICS
 from mllm.types import IMAGE_PLACEHOLDER, Episode, Prediction, RawItem
 from mllm.utils.faults import FaultsError
 from mllm.utils.image_io import load_image
@@ -60,7 +60,7 @@ class VLICLDataset(Source):
     """
 
     def __init__(self, root: str, task: str, shots: int = 1, instruction: bool | str = True) -> None:
-        faults = [] if task in TASKS else [f'task={task!r}{nearest(str(task), TASKS)}']
+        faults = choice_faults('task', task, TASKS)
         if isinstance(shots, bool) or not isinstance(shots, int) or shots < 0:
             faults.append(f'shots={shots!r}: expected a number from 0 on')
         if faults:
