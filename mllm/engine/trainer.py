@@ -34,6 +34,7 @@ from mllm.engine.callbacks import (
 )
 from mllm.engine.checkpoint import begin_run, check_resumable, end_run
 from mllm.engine.collator import Collator
+from mllm.engine.kernels import kernel_faults, liger_options
 from mllm.engine.loss import step_counts, supervised_loss
 from mllm.engine.sampler import EpochSampler
 from mllm.engine.saving import SavingTrainer
@@ -85,7 +86,9 @@ class MultimodalTrainer(SavingTrainer):
         evaluator: Evaluator | None = None,
         callbacks: list[TrainerCallback] | None = None,
     ) -> None:
-        check_args(args, validation is not None)
+        check_args(args, model, validation is not None)
+        if args.use_liger_kernel:
+            args.liger_kernel_config = liger_options(args)
         self.preprocessor = preprocessor
         self.validation = validation
         self.evaluator = evaluator
@@ -270,9 +273,9 @@ class MultimodalTrainer(SavingTrainer):
         return metrics
 
 
-def check_args(args: Seq2SeqTrainingArguments, has_validation: bool) -> None:
+def check_args(args: Seq2SeqTrainingArguments, model: Any, has_validation: bool) -> None:
     """ValueError that lists the training arguments this trainer cannot honour."""
-    faults = []
+    faults = [*kernel_faults(model, args)]
     if args.n_gpu > 1:
         faults.append(
             f'one process sees {args.n_gpu} GPUs; start with `accelerate launch --num_processes {args.n_gpu}`, '

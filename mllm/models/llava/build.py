@@ -16,6 +16,7 @@ from transformers import (
 )
 from transformers.initialization import no_init_weights
 
+from mllm.models.attention import choose_attention
 from mllm.models.hub import check_complete, loading, part_config
 from mllm.models.llava.arguments import LlavaArguments
 from mllm.models.llava.decoder_init import open_gates_
@@ -107,7 +108,7 @@ def make_part(key: str, part: Any, config: Any, drawn: Any, loaded: Any, args: L
     """Language model or tower, `model_args[key]`: with the weights of a path, or drawn if `part` is a dict."""
     options = {'dtype': getattr(torch, args.dtype)}
     if key == 'llm':
-        options['attn_implementation'] = args.attn_implementation
+        options['attn_implementation'] = choose_attention(args.attn_implementation)
     if not isinstance(part, str):
         return drawn.from_config(config, **options)
     return load_part(loaded, key, part, {**options, 'config': config})
@@ -124,7 +125,7 @@ def load_part(loaded: Any, key: str, path: str, options: dict[str, Any]) -> Any:
 def from_folder(args: LlavaArguments, config: LlavaConfig) -> LlavaForConditionalGeneration:
     """A saved model: ours strictly, under live names; a plain Hugging Face one as that library reads it."""
     folder, dtype = str(args.model_name_or_path), getattr(torch, args.dtype)
-    options = {'dtype': dtype, 'attn_implementation': {'text_config': args.attn_implementation}}
+    options = {'dtype': dtype, 'attn_implementation': {'text_config': choose_attention(args.attn_implementation)}}
     if getattr(config, PROJECTOR_FIELD, None) is None:
         return load_part(LlavaForConditionalGeneration, 'model_name_or_path', folder, options)
     with no_init_weights():
