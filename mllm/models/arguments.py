@@ -83,6 +83,8 @@ class ModelArguments:
             yield 'model_args.adapter needs model_args.lora as in the run that made it'
         if self.quantization is not None and self.lora is None:
             yield 'model_args.quantization: weights in 4 or 8 bits cannot learn themselves; add model_args.lora'
+        if self.quantization is not None:
+            yield from quantization_faults(self.quantization)
 
     def part_faults(self, *names: str) -> Iterator[str]:
         """Faults of the parts that are given as dicts."""
@@ -103,3 +105,13 @@ def lora_faults(lora: LoraArgs) -> Iterator[str]:
         yield f'model_args.lora.alpha={alpha!r}: the scale is above 0; LoRA adds alpha / r times its product'
     if not isinstance(dropout, int | float) or not 0 <= dropout < 1:
         yield f'model_args.lora.dropout={dropout!r}: a share from 0 to below 1'
+
+
+def quantization_faults(quantization: QuantizationArgs) -> Iterator[str]:
+    bits, kind = quantization.get('bits'), quantization.get('kind', 'nf4')
+    if bits not in (4, 8):
+        yield f'model_args.quantization.bits={bits!r}: there are 4 and 8'
+    if kind not in ('nf4', 'fp4'):
+        yield f"model_args.quantization.kind={kind!r}: there are 'nf4' and 'fp4'"
+    if bits == 8 and len(quantization) > 1:
+        yield 'model_args.quantization: kind and double are of 4 bits; leave them out with 8'

@@ -20,21 +20,28 @@ def apply_freeze(model: nn.Module, freeze: Sequence[str], tune: Sequence[str]) -
 
     Patterns are those of a shell (`*`, `?`, `[...]`) over whole parameter names, or a module's name, which means all
     below it. A tied parameter matches by any of its names. ValueError that lists the patterns that match nothing,
-    with the nearest names.
+    with the nearest names. Weights in 4 or 8 bits are codes and never learn: to tune them is a ValueError too.
     """
     names = [name for name, _ in model.named_parameters(remove_duplicate=False)]
     modules = [name for name, _ in model.named_modules() if name]
-    unmatched = [
+    faults = [
         f'{pattern!r} matches no parameter{near(pattern, [*modules, *names])}'
         for pattern in (*freeze, *tune)
         if not any(matches(name, pattern) for name in names)
     ]
-    if unmatched:
-        raise ValueError('freeze and tune: ' + '; '.join(unmatched))
-    model.requires_grad_(True)
+    codes = [name for name, parameter in model.named_parameters() if not parameter.is_floating_point()]
+    faults += [
+        f'{pattern!r} names weights in 4 or 8 bits, which cannot learn'
+        for pattern in tune
+        if any(matches(name, pattern) for name in codes)
+    ]
+    if faults:
+        raise ValueError('freeze and tune: ' + '; '.join(faults))
+    for parameter in model.parameters():
+        parameter.requires_grad_(parameter.is_floating_point())
     for patterns, learns in ((freeze, False), (tune, True)):
         for name, parameter in model.named_parameters(remove_duplicate=False):
-            if any(matches(name, pattern) for pattern in patterns):
+            if parameter.is_floating_point() and any(matches(name, pattern) for pattern in patterns):
                 parameter.requires_grad_(learns)
 
 
@@ -63,9 +70,16 @@ def trainable_rows(model: PreTrainedModel) -> list[tuple[str, int, int]]:
     for name, parameter in model.named_parameters():
         part = 'embeddings' if id(parameter) in embeddings else name.removeprefix('model.').split('.')[0]
         count = counts.setdefault(part, [0, 0])
-        count[0] += parameter.numel()
-        count[1] += parameter.numel() * parameter.requires_grad
+        size = count_values(parameter)
+        count[0] += size
+        count[1] += size * parameter.requires_grad
     return [(part, total, learning) for part, (total, learning) in counts.items()]
+
+
+def count_values(parameter: nn.Parameter) -> int:
+    """Number of values; bitsandbytes packs two of 4 bits into a byte."""
+    packed = getattr(parameter, 'quant_state', None)
+    return parameter.numel() if packed is None else packed.shape.numel()
 
 
 def trainable_table(model: PreTrainedModel) -> str:

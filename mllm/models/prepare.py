@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 from mllm.models.adapters import add_lora
 from mllm.models.arguments import ModelArguments
 from mllm.models.freeze import apply_freeze
+from mllm.models.quantization import mark_quantized
 from mllm.models.tokens import fit_embeddings
 from mllm.types import Preprocessor
 from mllm.utils.weights import load_weights
@@ -28,6 +29,8 @@ def prepare_model(
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=list(preprocessor.end_token_ids) or tokenizer.eos_token_id,
     )
+    if args.quantization is not None:
+        mark_quantized(model, args.quantization['bits'])
     freeze, tune = args.patterns()
     apply_freeze(model, freeze, tune)
     if args.lora is not None:

@@ -38,10 +38,19 @@ def learnt_names(model: nn.Module) -> list[str] | None:
 def write_base(weights: Mapping[str, Tensor], learnt: Collection[str], folder: str) -> None:
     Path(folder).mkdir(parents=True, exist_ok=True)
     kept = set(learnt)
+    coded = tuple(name.removesuffix('weight') for name, tensor in weights.items() if is_code(name, tensor))
     samples = {
-        name: sample(tensor) for name, tensor in weights.items() if name not in kept and tensor.is_floating_point()
+        name: sample(tensor)
+        for name, tensor in weights.items()
+        # Beside the codes of a layer lie their scales, which no other form of the same base has.
+        if name not in kept and tensor.is_floating_point() and not name.startswith(coded)
     }
     save_file(samples, str(Path(folder, BASE_SAMPLE)), metadata={'format': 'pt'})
+
+
+def is_code(name: str, tensor: Tensor) -> bool:
+    """Whether it is the weight of a layer in 4 or 8 bits."""
+    return name.endswith('.weight') and not tensor.is_floating_point()
 
 
 def sample(tensor: Tensor) -> Tensor:

@@ -70,6 +70,8 @@ class LlavaArguments(ModelArguments):
         yield from self.part_faults('llm', 'vision_tower')
         if self.tune_mm_mlp_adapter and self.freeze_mm_mlp_adapter:
             yield 'model_args: tune_mm_mlp_adapter and freeze_mm_mlp_adapter exclude each other'
+        if self.quantization is not None and not isinstance(self.model_name_or_path or self.llm, str):
+            yield 'model_args.quantization: llm is a dict, whose weights are drawn; name pretrained ones by a path'
         yield from super().faults()
 
     def comes_with_llm(self, name: str) -> bool:

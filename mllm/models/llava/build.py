@@ -18,10 +18,11 @@ from transformers.initialization import no_init_weights
 
 from mllm.models.attention import choose_attention
 from mllm.models.hub import check_complete, loading, part_config
-from mllm.models.llava.arguments import LlavaArguments
+from mllm.models.llava.arguments import PROJECTOR, TOWER, LlavaArguments
 from mllm.models.llava.decoder_init import open_gates_
 from mllm.models.llava.images import token_of_image
 from mllm.models.llava.projector import build_projector
+from mllm.models.quantization import HEAD, quantized, refuse_quantization
 from mllm.utils.weights import load_weights, read_file, wrong_shapes
 
 PROJECTOR_FIELD = 'mllm_projector'
@@ -111,6 +112,8 @@ def make_part(key: str, part: Any, config: Any, drawn: Any, loaded: Any, args: L
         options['attn_implementation'] = choose_attention(args.attn_implementation)
     if not isinstance(part, str):
         return drawn.from_config(config, **options)
+    if key == 'llm':
+        options |= quantized(args)
     return load_part(loaded, key, part, {**options, 'config': config})
 
 
@@ -127,7 +130,13 @@ def from_folder(args: LlavaArguments, config: LlavaConfig) -> LlavaForConditiona
     folder, dtype = str(args.model_name_or_path), getattr(torch, args.dtype)
     options = {'dtype': dtype, 'attn_implementation': {'text_config': choose_attention(args.attn_implementation)}}
     if getattr(config, PROJECTOR_FIELD, None) is None:
+        options |= quantized(args, keep=[HEAD, TOWER, PROJECTOR])
         return load_part(LlavaForConditionalGeneration, 'model_name_or_path', folder, options)
+    refuse_quantization(
+        args,
+        f'{folder} is in the format of our runs, which is read as it is; export it as a plain Hugging Face model with '
+        'tools/convert_checkpoint.py, and name that',
+    )
     with no_init_weights():
         model: Any = LlavaForConditionalGeneration._from_config(config, **options)
     model.tie_weights()  # no_init_weights leaves that out too
