@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from transformers.utils import logging as hf_logging
 
 from tests.parity import llava
 from tests.parity.compare import Result
@@ -40,12 +41,13 @@ def good(value: float | bool) -> bool:
     return value if isinstance(value, bool) else value <= LIMIT
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog='python -m tests.parity', description=(__doc__ or '').split('\n\n')[1])
     parser.add_argument('folders', nargs='+', type=Path, metavar='DIR')
-    args = parser.parse_args()
-    logging.getLogger('transformers').setLevel(logging.ERROR)
-    console = Console(width=110)
+    args = parser.parse_args(argv)
+    hf_logging.disable_progress_bar()
+    hf_logging.set_verbosity_error()
+    console = Console(soft_wrap=True)
     worst, failed = 0.0, []
     for folder in args.folders:
         try:
