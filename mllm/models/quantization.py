@@ -70,5 +70,5 @@ def mark_quantized(model: PreTrainedModel, bits: int) -> None:
     setattr(model, f'is_loaded_in_{bits}bit', True)
     for module in model.modules():
         if isinstance(module, PreTrainedModel):
-            module.hf_quantizer = None
+            vars(module).pop('hf_quantizer', None)
             vars(module.config).pop('quantization_config', None)

@@ -66,7 +66,7 @@ def test_drawn_weights_and_folders_of_our_runs_are_refused(build, tmp_path: Path
         build(quantization=BITS, lora=LORA)
     model, _ = build()
     save_weights(model, str(tmp_path / 'run'))
-    with pytest.raises(ValueError, match='in the format of our runs'):
+    with pytest.raises(ValueError, match='in the layout of LLaVA or of our runs'):
         build(model_name_or_path=str(tmp_path / 'run'), quantization=BITS, lora=LORA)
 
 
