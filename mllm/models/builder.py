@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from transformers import PreTrainedModel
@@ -22,6 +23,12 @@ def load_model(model_args: Mapping[str, Any], preprocessor: Preprocessor) -> Pre
     """The model itself; what has to be drawn comes from torch's global generator, so seed it before."""
     family, arguments = resolve(model_args)
     return family.model(arguments, preprocessor)
+
+
+def load_skeleton(model_args: Mapping[str, Any], preprocessor: Preprocessor) -> PreTrainedModel:
+    """The model's shapes, names and what learns, on the meta device."""
+    family, arguments = resolve(model_args)
+    return family.skeleton(replace(arguments, adapter=None, quantization=None), preprocessor)
 
 
 def resolve(model_args: Mapping[str, Any]) -> tuple[Family[Any], Any]:

@@ -35,6 +35,13 @@ class Family(ABC, Generic[Arguments]):
         """The model with its weights loaded or drawn from torch's generator, embeddings fitted to the tokenizer, and
         freezing applied."""
 
+    def skeleton(self, args: Arguments, preprocessor: Preprocessor) -> PreTrainedModel:
+        """What `model` returns, on the meta device: shapes, names and what learns, from configs alone.
+
+        No weights are read or drawn; adapters are put in but not loaded, and nothing is in 4 or 8 bits.
+        """
+        raise ValueError(f'{type(self).__name__} cannot tell the shape of its models yet')
+
     def export(
         self, model: PreTrainedModel, args: Arguments, preprocessor: Preprocessor, layout: str, folder: str
     ) -> None:

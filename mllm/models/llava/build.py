@@ -167,6 +167,16 @@ def build_model(args: LlavaArguments, tokenizer: PreTrainedTokenizerBase) -> Lla
     return from_folder(args, config)
 
 
+def shapes_of(args: LlavaArguments, tokenizer: PreTrainedTokenizerBase) -> LlavaForConditionalGeneration:
+    """The model without its weights, on the meta device."""
+    config = describe(args, tokenizer)
+    with torch.device('meta'):
+        model: Any = LlavaForConditionalGeneration._from_config(config, dtype=getattr(torch, args.dtype))
+        if getattr(config, PROJECTOR_FIELD, None) is not None:
+            model.model.multi_modal_projector = make_projector(config)
+    return model
+
+
 def from_folder(args: LlavaArguments, config: LlavaConfig) -> LlavaForConditionalGeneration:
     """A saved model: ours strictly, under live names; a plain Hugging Face one as that library reads it."""
     folder, dtype = str(args.model_name_or_path), getattr(torch, args.dtype)

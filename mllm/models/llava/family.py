@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import cast
 
+import torch
 from PIL import Image
 from transformers import LlavaForConditionalGeneration, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -15,7 +16,7 @@ from mllm.models.family import Family
 from mllm.models.freeze import is_frozen, keep_in_evaluation
 from mllm.models.hub import loading
 from mllm.models.llava.arguments import DECODER, LlavaArguments
-from mllm.models.llava.build import build_model, describe, tokens_per_image
+from mllm.models.llava.build import build_model, describe, shapes_of, tokens_per_image
 from mllm.models.llava.export import write_hf, write_old
 from mllm.models.llava.feature_cache import cache_features
 from mllm.models.llava.images import (
@@ -74,6 +75,12 @@ class LlavaFamily(Family[LlavaArguments]):
             cache_features(tower, model.config.vision_feature_layer, args.feature_cache)
         blank, _ = preprocessor.encode_images([Image.new('RGB', (8, 8))])
         take_part_without_images(model.model, blank.shape[-1])
+        return model
+
+    def skeleton(self, args: LlavaArguments, preprocessor: Preprocessor) -> LlavaForConditionalGeneration:
+        model = shapes_of(args, preprocessor.tokenizer)
+        with torch.device('meta'):
+            prepare_model(model, args, preprocessor, lora_target=[DECODER])
         return model
 
     def export(
