@@ -30,8 +30,9 @@ from mllm.utils.log import console
 GIB = 2**30
 NOTE = (
     'GiB on one device that holds everything; sharding over N devices (FSDP, ZeRO-3) divides weights, gradients and '
-    'AdamW by N. Weights (float32 ones that compute in 16 bits with their copies), gradients and AdamW are counted, activations and their sums estimated. CUDA, its libraries '
-    'and fragmentation take 1 to 3 GiB more. Not counted: activations of an image encoder that learns.'
+    'AdamW by N. Weights (float32 ones that compute in 16 bits with their copies), gradients and AdamW are counted, '
+    'activations and their sums estimated. CUDA, its libraries and fragmentation take 1 to 3 GiB more. Not counted: '
+    'activations of an image encoder that learns.'
 )
 
 

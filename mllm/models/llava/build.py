@@ -169,11 +169,11 @@ def build_model(args: LlavaArguments, tokenizer: PreTrainedTokenizerBase) -> Lla
 
 def shapes_of(args: LlavaArguments, tokenizer: PreTrainedTokenizerBase) -> LlavaForConditionalGeneration:
     """The model without its weights, on the meta device."""
-    config = describe(args, tokenizer)
+    config, dtype = describe(args, tokenizer), getattr(torch, args.dtype)
     with torch.device('meta'):
-        model: Any = LlavaForConditionalGeneration._from_config(config, dtype=getattr(torch, args.dtype))
+        model: Any = LlavaForConditionalGeneration._from_config(config, dtype=dtype)
         if getattr(config, PROJECTOR_FIELD, None) is not None:
-            model.model.multi_modal_projector = make_projector(config)
+            model.model.multi_modal_projector = make_projector(config).to(dtype)
     return model
 
 
