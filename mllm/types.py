@@ -111,11 +111,16 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Segment:
-    """What is tokenised in one go. `item` is the position in `Episode.items` that truncation drops it with."""
+    """What is tokenised in one go. `item` is the position in `Episode.items` that truncation drops it with.
+
+    `bos` and `eos` say whether the tokenizer's begin or end of sequence stands around it; the latter is learnt if the
+    text before it is.
+    """
 
     chunks: tuple[Chunk, ...]
     bos: bool
     item: int
+    eos: bool = False
 
     @property
     def text(self) -> str:

@@ -62,6 +62,8 @@ def tokenize_segment(segment: Segment, tokenizer: PreTrainedTokenizerBase) -> To
     ]
     if segment.bos:
         ids, supervised = [tokenizer.bos_token_id, *ids], [False, *supervised]
+    if segment.eos:
+        ids, supervised = [*ids, tokenizer.eos_token_id], [*supervised, supervised[-1]]
     return TokenizedSegment(ids, supervised)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tokenizers import AddedToken
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import cached_file
 
@@ -37,15 +38,18 @@ def find_file(path: str, name: str) -> str | None:
         return None
 
 
-def add_tokens(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str], written: Collection[str] = ()) -> None:
+def add_tokens(
+    tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str], written: Collection[str] = (), swallow: bool = True
+) -> None:
     """Add what is not there yet, each as one token; a tokenizer without pad token pads with <unk> or </s>.
 
-    All are special, hence left out of decoded answers, but those that are `written` there: coordinates.
+    All are special, hence left out of decoded answers, but those that are `written` there: coordinates. They `swallow`
+    the white space beside them as in transformers 4, or leave it.
     """
     known = tokenizer.get_vocab()
     for token in tokens:
         if token not in known:
-            added = swallowing(token)
+            added = swallowing(token) if swallow else AddedToken(token, normalized=False, special=True)
             if token in written:
                 added.special = False
                 tokenizer.add_tokens([added])  # type: ignore[list-item]

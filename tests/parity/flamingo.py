@@ -1,8 +1,8 @@
 """OpenFlamingo and Otter against outputs of the original code: a folder's weights, through the public import.
 
-    state_dict.safetensors   the original's weights, under its names
-    io.safetensors           inputs, and what the original made of them
-    config.json              sizes
+state_dict.safetensors   the original's weights, under its names
+io.safetensors           inputs, and what the original made of them
+config.json              sizes
 """
 
 from __future__ import annotations

@@ -80,12 +80,16 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
     try:
         state = torch.load(path, map_location='cpu', weights_only=True)
     except (UnpicklingError, RuntimeError, EOFError) as error:
-        raise ValueError(f'{path} is no file of tensors, or has other things in it ({error}); fetch it again') from error
+        raise ValueError(
+            f'{path} is no file of tensors, or has other things in it ({error}); fetch it again'
+        ) from error
     state = state.get('model_state_dict', state)
     return {name.removeprefix('module.'): tensor for name, tensor in state.items()}
 
 
-def from_original(state: Mapping[str, Tensor], config: FlamingoConfig, **options: Any) -> FlamingoForConditionalGeneration:
+def from_original(
+    state: Mapping[str, Tensor], config: FlamingoConfig, **options: Any
+) -> FlamingoForConditionalGeneration:
     """A model with all its weights from `state`, under the original's names; `options` as for `from_pretrained`."""
     with no_init_weights():
         model: Any = FlamingoForConditionalGeneration._from_config(config, **options)
@@ -211,7 +215,9 @@ def to_original(model: FlamingoForConditionalGeneration, layout: Layout) -> dict
         elif layout == 'otter':
             original[f'vision_encoder.vision_model.{rest}'] = tensor
     if layout == 'openflamingo':
-        original |= {f'vision_encoder.{name}': tensor for name, tensor in open_clip(model.vision_tower.state_dict()).items()}
+        original |= {
+            f'vision_encoder.{name}': tensor for name, tensor in open_clip(model.vision_tower.state_dict()).items()
+        }
     return original
 
 
@@ -255,3 +261,18 @@ def vision_config(fields: Mapping[str, Any]) -> PreTrainedConfig:
 def text_config(fields: Mapping[str, Any]) -> PreTrainedConfig:
     """A language model's config from the fields that older versions of transformers wrote for it."""
     return AutoConfig.for_model(**fields)
+
+
+def published_config(fields: Mapping[str, Any]) -> FlamingoConfig:
+    """The config that a published Otter's or Flamingo's config.json means."""
+    if not {'text_config', 'vision_config'} <= fields.keys():
+        raise ValueError(
+            f'this config.json (model_type {fields.get("model_type")!r}) is of no Otter or Flamingo; it has no '
+            'text_config and vision_config'
+        )
+    return FlamingoConfig(
+        vision_config=vision_config(fields['vision_config']),
+        text_config=text_config(fields['text_config']),
+        cross_attn_every_n_layers=fields.get('cross_attn_every_n_layers', 4),
+        max_num_frames=fields.get('max_num_frames'),
+    )

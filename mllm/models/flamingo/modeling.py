@@ -49,17 +49,10 @@ class FlamingoForConditionalGeneration(PreTrainedModel, GenerationMixin):
 
     def __init__(self, config: FlamingoConfig) -> None:
         super().__init__(config)
-        width = config.vision_config.hidden_size
-        sizes = config.num_heads, config.head_dim, config.ff_mult
         self.vision_tower = AutoModel.from_config(config.vision_config)
-        self.perceiver = PerceiverResampler(
-            width, config.perceiver_depth, config.num_latents, *sizes, config.max_num_frames
-        )
+        self.perceiver = make_perceiver(config)
         self.language_model = AutoModelForCausalLM.from_config(config.text_config)
-        conditioned = len(decoder_layers(self.language_model)[1]) // config.cross_attn_every_n_layers
-        self.cross_attention = nn.ModuleList(
-            GatedCrossAttentionBlock(config.text_config.hidden_size, width, *sizes) for _ in range(conditioned)
-        )
+        self.cross_attention = make_cross_attention(config)
         self.given: Conditioning | None = None
         self.connect()
         self.post_init()
@@ -145,8 +138,10 @@ class FlamingoForConditionalGeneration(PreTrainedModel, GenerationMixin):
             if self.training:
                 media, media_counts = self.blank_images(len(input_ids))
         seen = self.look_back(input_ids, media, media_counts, past_key_values)
-        self.given = Conditioning() if seen is None else conditioning(
-            seen.media, seen.times[:, -length:], seen.counts, self.config.only_attend_immediate_media
+        self.given = (
+            Conditioning()
+            if seen is None
+            else conditioning(seen.media, seen.times[:, -length:], seen.counts, self.config.only_attend_immediate_media)
         )
         options = {'past_key_values': past_key_values, 'use_cache': use_cache, 'logits_to_keep': logits_to_keep}
         if 'position_ids' in inspect.signature(self.language_model.forward).parameters:
@@ -201,6 +196,27 @@ class FlamingoForConditionalGeneration(PreTrainedModel, GenerationMixin):
             kwargs['media_counts'] = count_images(new, pixel_values, media_counts, self.config.media_token_id)
             kwargs['media'] = self.encode_images(pixel_values)
         return super().generate(*args, **kwargs)
+
+
+def make_perceiver(config: Any) -> PerceiverResampler:
+    """The resampler of a config, with drawn weights."""
+    return PerceiverResampler(
+        config.vision_config.hidden_size,
+        config.perceiver_depth,
+        config.num_latents,
+        config.num_heads,
+        config.head_dim,
+        config.ff_mult,
+        config.max_num_frames,
+    )
+
+
+def make_cross_attention(config: Any) -> nn.ModuleList:
+    """The blocks before a config's decoder layers, with drawn weights and shut gates."""
+    widths = config.text_config.hidden_size, config.vision_config.hidden_size
+    sizes = config.num_heads, config.head_dim, config.ff_mult
+    number = config.text_config.num_hidden_layers // config.cross_attn_every_n_layers
+    return nn.ModuleList(GatedCrossAttentionBlock(*widths, *sizes) for _ in range(number))
 
 
 def look_at_images(model: Any, number: int, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
