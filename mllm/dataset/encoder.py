@@ -220,7 +220,7 @@ class EpisodeEncoder:
         prompt: TokenizedSegment,
         runs: Sequence[ImageRun],
     ) -> list[int]:
-        """Ids of `text` as the answer to the open `prompt`, the last segment, with its end mark, but no EOS after it."""
+        """Ids of `text` as the answer to the open `prompt`, the last segment, with its end mark but no EOS."""
         turns = [*queries[-1].turns[:-1], Turn({**queries[-1].turns[-1], 'value': text, 'supervised': True})]
         closed = [*(item.turns for item in queries[:-1]), turns]
         segments = self.preprocessor.episode_template.segments([item.turns for item in support], closed)

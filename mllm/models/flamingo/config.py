@@ -23,7 +23,7 @@ class FlamingoConfig(PreTrainedConfig):
     """
 
     model_type = 'mllm_flamingo'
-    sub_configs = {'vision_config': CLIPVisionConfig, 'text_config': AutoConfig}
+    sub_configs = {'vision_config': CLIPVisionConfig, 'text_config': AutoConfig}  # type: ignore[assignment]
     attribute_map = {'image_token_id': 'media_token_id'}
 
     vision_config: Any = None

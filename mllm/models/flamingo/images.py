@@ -1,4 +1,4 @@
-"""Stage 7 of a sample's way, the images: PIL -> pixels [T, F, 3, H, W], and one token for each of T images or videos."""
+"""Stage 7 of a sample's way, the images: PIL -> pixels [T, F, 3, H, W], and one token for each image or video."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mllm.models.llava.images import ImageEncoder
 
 
 class MediaEncoder:
-    """`encode_images` of the family's `Preprocessor`: `frames` images in a row are one video, whose first has its token.
+    """`encode_images` of the family's `Preprocessor`: `frames` images in a row are one video with one token.
 
     The images of an item stand next to each other in its text, `<image>` once for each.
     """

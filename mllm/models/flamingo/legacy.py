@@ -148,8 +148,8 @@ def to_live(state: Mapping[str, Tensor], model: Any) -> dict[str, Tensor]:
     for original, tensor in state.items():
         if DROPPED.search(original):
             continue
-        name = ALIAS.sub(lambda found: f'lang_encoder.{found[2]}.{ALIASES[found[1]]}.{found[3]}', original)
-        for name, part in renamed(name, tensor, layers, model.config.cross_attn_every_n_layers).items():
+        wrapped = ALIAS.sub(lambda found: f'lang_encoder.{found[2]}.{ALIASES[found[1]]}.{found[3]}', original)
+        for name, part in renamed(wrapped, tensor, layers, model.config.cross_attn_every_n_layers).items():
             if name in live and not torch.equal(live[name], part):
                 unequal.append(f'{original} -> {name}')
             live[name] = part
@@ -260,6 +260,11 @@ def vision_config(fields: Mapping[str, Any]) -> PreTrainedConfig:
 
 def text_config(fields: Mapping[str, Any]) -> PreTrainedConfig:
     """A language model's config from the fields that older versions of transformers wrote for it."""
+    fields = dict(fields)
+    if isinstance(attention := fields.get('attn_config'), Mapping):
+        # MPT's share of dropped weights, which today's config takes as a whole number only.
+        whole = {key: int(value) if value == 0 else value for key, value in attention.items() if key == 'attn_pdrop'}
+        fields['attn_config'] = {**attention, **whole}
     return AutoConfig.for_model(**fields)
 
 

@@ -16,7 +16,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModel, AutoModelForCausalLM, GenerationMixin, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    GenerationMixin,
+    PreTrainedModel,
+)
 from transformers.cache_utils import Cache
 
 from mllm.models.flamingo import mosaic_gpt  # noqa: F401  (its model type is known from here on)
@@ -40,7 +47,7 @@ class FlamingoForConditionalGeneration(PreTrainedModel, GenerationMixin):
 
     config_class = FlamingoConfig
     main_input_name = 'input_ids'
-    input_modalities = ('image', 'text')
+    input_modalities = ('image', 'text')  # type: ignore[assignment]
     supports_gradient_checkpointing = True
     _supports_sdpa = True
     _supports_flash_attn = True
@@ -138,11 +145,10 @@ class FlamingoForConditionalGeneration(PreTrainedModel, GenerationMixin):
             if self.training:
                 media, media_counts = self.blank_images(len(input_ids))
         seen = self.look_back(input_ids, media, media_counts, past_key_values)
-        self.given = (
-            Conditioning()
-            if seen is None
-            else conditioning(seen.media, seen.times[:, -length:], seen.counts, self.config.only_attend_immediate_media)
-        )
+        self.given = Conditioning()
+        if seen is not None:
+            times, immediate = seen.times[:, -length:], self.config.only_attend_immediate_media
+            self.given = conditioning(seen.media, times, seen.counts, immediate)
         options = {'past_key_values': past_key_values, 'use_cache': use_cache, 'logits_to_keep': logits_to_keep}
         if 'position_ids' in inspect.signature(self.language_model.forward).parameters:
             options['position_ids'] = positions(attention_mask, input_ids) if position_ids is None else position_ids
@@ -167,16 +173,19 @@ class FlamingoForConditionalGeneration(PreTrainedModel, GenerationMixin):
         past = MediaLayer.of(cache)
         if past is None:
             return None if media is None or counts is None else MediaLayer(media, counts, times)
-        before = torch.zeros_like(past.last) if self.config.legacy_cache else past.last
+        before, kept = past.last, past.left
+        if self.config.legacy_cache:
+            before, kept = torch.zeros_like(before), torch.zeros_like(kept)
         joined = past.media
         if media is None or counts is None:
             counts = past.counts
         else:
-            joined, counts = join_media(past.media, past.left, media), past.left + counts
+            joined, counts = join_media(past.media, kept, media), kept + counts
         return MediaLayer(joined, counts, torch.cat([past.times, before[:, None] + times], dim=1))
 
     def prepare_inputs_for_generation(self, *args: Any, is_first_iteration: bool = False, **kwargs: Any) -> Any:
-        inputs = super().prepare_inputs_for_generation(*args, is_first_iteration=is_first_iteration, **kwargs)
+        parent: Any = super()
+        inputs = parent.prepare_inputs_for_generation(*args, is_first_iteration=is_first_iteration, **kwargs)
         if not is_first_iteration and kwargs.get('use_cache', True):
             for name in ('media', 'media_counts'):
                 inputs.pop(name, None)
@@ -187,15 +196,16 @@ class FlamingoForConditionalGeneration(PreTrainedModel, GenerationMixin):
         self, *args: Any, pixel_values: Tensor | None = None, media_counts: Tensor | None = None, **kwargs: Any
     ) -> Any:
         """`GenerationMixin.generate`; images are encoded once, for all steps and beams."""
-        ids = args[0] if args else kwargs.get('input_ids', kwargs.get('inputs'))
-        cache = kwargs.get('past_key_values')
+        parent: Any = super()
+        ids: Any = args[0] if args else kwargs.get('input_ids', kwargs.get('inputs'))
+        cache: Any = kwargs.get('past_key_values')
         new = ids if is_empty(cache) else ids[:, cache.get_seq_length() :]
         if pixel_values is None:
             refuse_images(new, self.config.media_token_id)
         else:
             kwargs['media_counts'] = count_images(new, pixel_values, media_counts, self.config.media_token_id)
             kwargs['media'] = self.encode_images(pixel_values)
-        return super().generate(*args, **kwargs)
+        return parent.generate(*args, **kwargs)
 
 
 def make_perceiver(config: Any) -> PerceiverResampler:
@@ -283,3 +293,7 @@ def remember(cache: Any, seen: MediaLayer | None) -> None:
         cache.layers.append(seen)
     else:
         layer.media, layer.counts, layer.times = seen.media, seen.counts, seen.times
+
+
+AutoConfig.register(FlamingoConfig.model_type, FlamingoConfig, exist_ok=True)
+AutoModelForImageTextToText.register(FlamingoConfig, FlamingoForConditionalGeneration, exist_ok=True)

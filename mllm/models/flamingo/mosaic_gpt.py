@@ -156,7 +156,7 @@ class MosaicGPTForCausalLM(PreTrainedModel, GenerationMixin):
         elif isinstance(module, nn.LayerNorm):
             nn.init.ones_(module.weight)
         if getattr(module, 'bias', None) is not None:
-            nn.init.zeros_(module.bias)
+            nn.init.zeros_(module.bias)  # type: ignore[arg-type]
 
     def get_input_embeddings(self) -> nn.Module:
         return self.transformer.wte

@@ -1,4 +1,4 @@
-"""Stage 9 of a sample's way, after the tower: image tokens -> a fixed number of latents (Perceiver resampler, Flamingo).
+"""Stage 9 of a sample's way, after the tower: image tokens -> a fixed number of latents (Flamingo's resampler).
 
 tokens [B, T, F, V, D]   T images (or videos) a row, F frames each, V tokens a frame
 latents [B, T, N, D]

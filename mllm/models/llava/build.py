@@ -16,6 +16,7 @@ from transformers import (
 )
 from transformers.initialization import no_init_weights
 
+from mllm.models.arguments import ModelArguments
 from mllm.models.hub import check_complete, loading, part_config
 from mllm.models.llava.arguments import LlavaArguments
 from mllm.models.llava.decoder_init import open_gates_
@@ -103,7 +104,7 @@ def from_parts(args: LlavaArguments, config: LlavaConfig) -> LlavaForConditional
     return model.eval()
 
 
-def make_part(key: str, part: Any, config: Any, drawn: Any, loaded: Any, args: LlavaArguments) -> Any:
+def make_part(key: str, part: Any, config: Any, drawn: Any, loaded: Any, args: ModelArguments) -> Any:
     """Language model or tower, `model_args[key]`: with the weights of a path, or drawn if `part` is a dict."""
     options = {'dtype': getattr(torch, args.dtype)}
     if key == 'llm':
