@@ -20,8 +20,9 @@ from torch.nn import functional
 from transformers import GenerationConfig
 
 from mllm.models.flamingo.config import FlamingoConfig
-from mllm.models.flamingo.legacy import from_original, read_checkpoint, text_config, to_original, vision_config
+from mllm.models.flamingo.legacy import from_original, to_original
 from mllm.models.flamingo.modeling import FlamingoForConditionalGeneration
+from mllm.models.flamingo.published import read_checkpoint, text_config, vision_config
 
 Result = tuple[str, float | bool]
 """What was compared: the largest difference, or whether it is equal."""

@@ -11,8 +11,9 @@ from transformers.initialization import no_init_weights
 
 from mllm.models.flamingo.arguments import DECODER, TOWER, FlamingoArguments
 from mllm.models.flamingo.config import FlamingoConfig
-from mllm.models.flamingo.legacy import from_original, load_original, published_config, read_checkpoint
+from mllm.models.flamingo.legacy import from_original, load_original
 from mllm.models.flamingo.modeling import FlamingoForConditionalGeneration, make_cross_attention, make_perceiver
+from mllm.models.flamingo.published import published_config, read_checkpoint
 from mllm.models.hub import loading
 from mllm.models.llava.build import make_part, text_config, vision_config
 from mllm.models.tokens import find_file

@@ -12,23 +12,18 @@ OpenFlamingo publishes only what it trained; tower and language model come from 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection, Mapping
-from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from transformers import AutoConfig, CLIPVisionConfig, PreTrainedConfig
 from transformers.initialization import no_init_weights
-from transformers.utils import WEIGHTS_INDEX_NAME, WEIGHTS_NAME
 
 from mllm.models.flamingo.config import FlamingoConfig
 from mllm.models.flamingo.modeling import FlamingoForConditionalGeneration, decoder_layers
 from mllm.models.tokens import fit_embeddings
-from mllm.utils.weights import listing, missing_names, read_file, read_weights, wrong_shapes
+from mllm.utils.weights import listing, missing_names, wrong_shapes
 
 Layout = Literal['openflamingo', 'otter']
 
@@ -59,32 +54,6 @@ OPEN_CLIP_BLOCK = {
     'mlp.c_proj': 'mlp.fc2',
 }
 PROJECTIONS = ('q_proj', 'k_proj', 'v_proj')
-
-
-def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
-    """Tensors of a file (.pt, .bin, .safetensors) or of a folder of shards, under the original's names.
-
-    Pickles are read as tensors only. Prefixes of wrappers and an enclosing `model_state_dict` are taken off.
-    """
-    path = Path(path)
-    if path.is_dir():
-        index, whole = path / WEIGHTS_INDEX_NAME, path / WEIGHTS_NAME
-        if not index.is_file() and not whole.is_file():
-            return read_weights(str(path))
-        shards = sorted(set(json.loads(index.read_text())['weight_map'].values())) if index.is_file() else [whole.name]
-        return {name: tensor for shard in shards for name, tensor in read_checkpoint(path / shard).items()}
-    if path.suffix == '.safetensors':
-        return read_file(path)
-    if not path.is_file():
-        raise FileNotFoundError(f'{path} does not exist')
-    try:
-        state = torch.load(path, map_location='cpu', weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError) as error:
-        raise ValueError(
-            f'{path} is no file of tensors, or has other things in it ({error}); fetch it again'
-        ) from error
-    state = state.get('model_state_dict', state)
-    return {name.removeprefix('module.'): tensor for name, tensor in state.items()}
 
 
 def from_original(
@@ -194,13 +163,20 @@ def tower_names(name: str, tensor: Tensor) -> dict[str, Tensor]:
     return {f'{OPEN_CLIP.get(stem, stem)}.{kind}': tensor}
 
 
-def to_original(model: FlamingoForConditionalGeneration, layout: Layout) -> dict[str, Tensor]:
-    """All tensors of a model under the names of the original code, for which `layout` names the project."""
+def to_original(
+    model: FlamingoForConditionalGeneration, layout: Layout, parts: tuple[str, ...] = ('',)
+) -> dict[str, Tensor]:
+    """The tensors of a model under the names of the original code, for which `layout` names the project.
+
+    `parts` are beginnings of our names; others are left out.
+    """
     layers, _ = decoder_layers(model.language_model)
     model_type = model.config.text_config.model_type
     original: dict[str, Tensor] = {}
     for name, tensor in model.state_dict().items():
         part, _, rest = name.partition('.')
+        if not name.startswith(parts):
+            continue
         if part == 'language_model':
             if rest != 'lm_head.weight' or model_type not in HEADLESS[layout]:
                 original[f'lang_encoder.{lm_name(rest, layers, model_type)}'] = tensor
@@ -214,10 +190,9 @@ def to_original(model: FlamingoForConditionalGeneration, layout: Layout) -> dict
             original[resampler_name(name) if layout == 'openflamingo' else name] = tensor
         elif layout == 'otter':
             original[f'vision_encoder.vision_model.{rest}'] = tensor
-    if layout == 'openflamingo':
-        original |= {
-            f'vision_encoder.{name}': tensor for name, tensor in open_clip(model.vision_tower.state_dict()).items()
-        }
+    if layout == 'openflamingo' and 'vision_tower'.startswith(parts):
+        tower = open_clip(model.vision_tower.state_dict())
+        original |= {f'vision_encoder.{name}': tensor for name, tensor in tower.items()}
     return original
 
 
@@ -251,33 +226,3 @@ def open_clip(tower: Mapping[str, Tensor]) -> dict[str, Tensor]:
         else:
             named[back[name] if name in back else f'{back[stem]}.{kind}'] = tensor
     return named
-
-
-def vision_config(fields: Mapping[str, Any]) -> PreTrainedConfig:
-    """The tower's config from the fields of a published config.json."""
-    return CLIPVisionConfig.from_dict(dict(fields))
-
-
-def text_config(fields: Mapping[str, Any]) -> PreTrainedConfig:
-    """A language model's config from the fields that older versions of transformers wrote for it."""
-    fields = dict(fields)
-    if isinstance(attention := fields.get('attn_config'), Mapping):
-        # MPT's share of dropped weights, which today's config takes as a whole number only.
-        whole = {key: int(value) if value == 0 else value for key, value in attention.items() if key == 'attn_pdrop'}
-        fields['attn_config'] = {**attention, **whole}
-    return AutoConfig.for_model(**fields)
-
-
-def published_config(fields: Mapping[str, Any]) -> FlamingoConfig:
-    """The config that a published Otter's or Flamingo's config.json means."""
-    if not {'text_config', 'vision_config'} <= fields.keys():
-        raise ValueError(
-            f'this config.json (model_type {fields.get("model_type")!r}) is of no Otter or Flamingo; it has no '
-            'text_config and vision_config'
-        )
-    return FlamingoConfig(
-        vision_config=vision_config(fields['vision_config']),
-        text_config=text_config(fields['text_config']),
-        cross_attn_every_n_layers=fields.get('cross_attn_every_n_layers', 4),
-        max_num_frames=fields.get('max_num_frames'),
-    )

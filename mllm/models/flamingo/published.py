@@ -1,0 +1,100 @@
+"""Stage 9 of a sample's way, before it: files and folders as OpenFlamingo and Otter publish them, read and written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from huggingface_hub import save_torch_state_dict
+from torch import Tensor
+from transformers import AutoConfig, CLIPVisionConfig, PreTrainedConfig
+from transformers.utils import CONFIG_NAME, WEIGHTS_INDEX_NAME, WEIGHTS_NAME
+
+from mllm.models.flamingo.config import FlamingoConfig
+from mllm.models.flamingo.legacy import embeddings_name, to_original
+from mllm.models.flamingo.modeling import FlamingoForConditionalGeneration
+from mllm.utils.weights import read_file, read_weights
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
+    """Tensors of a file (.pt, .bin, .safetensors) or of a folder of shards, under the original's names.
+
+    Pickles are read as tensors only. Prefixes of wrappers and an enclosing `model_state_dict` are taken off.
+    """
+    path = Path(path)
+    if path.is_dir():
+        index, whole = path / WEIGHTS_INDEX_NAME, path / WEIGHTS_NAME
+        if not index.is_file() and not whole.is_file():
+            return read_weights(str(path))
+        shards = sorted(set(json.loads(index.read_text())['weight_map'].values())) if index.is_file() else [whole.name]
+        return {name: tensor for shard in shards for name, tensor in read_checkpoint(path / shard).items()}
+    if path.suffix == '.safetensors':
+        return read_file(path)
+    if not path.is_file():
+        raise FileNotFoundError(f'{path} does not exist')
+    try:
+        state = torch.load(path, map_location='cpu', weights_only=True)
+    except (UnpicklingError, RuntimeError, EOFError) as error:
+        raise ValueError(
+            f'{path} is no file of tensors, or has other things in it ({error}); fetch it again'
+        ) from error
+    state = state.get('model_state_dict', state)
+    return {name.removeprefix('module.'): tensor for name, tensor in state.items()}
+
+
+def vision_config(fields: Mapping[str, Any]) -> PreTrainedConfig:
+    """The tower's config from the fields of a published config.json."""
+    return CLIPVisionConfig.from_dict(dict(fields))
+
+
+def text_config(fields: Mapping[str, Any]) -> PreTrainedConfig:
+    """A language model's config from the fields that older versions of transformers wrote for it."""
+    fields = dict(fields)
+    if isinstance(attention := fields.get('attn_config'), Mapping):
+        # MPT's share of dropped weights, which today's config takes as a whole number only.
+        whole = {key: int(value) if value == 0 else value for key, value in attention.items() if key == 'attn_pdrop'}
+        fields['attn_config'] = {**attention, **whole}
+    return AutoConfig.for_model(**fields)
+
+
+def published_config(fields: Mapping[str, Any]) -> FlamingoConfig:
+    """The config that a published Otter's or Flamingo's config.json means."""
+    if not {'text_config', 'vision_config'} <= fields.keys():
+        raise ValueError(
+            f'this config.json (model_type {fields.get("model_type")!r}) is of no Otter or Flamingo; it has no '
+            'text_config and vision_config'
+        )
+    return FlamingoConfig(
+        vision_config=vision_config(fields['vision_config']),
+        text_config=text_config(fields['text_config']),
+        cross_attn_every_n_layers=fields.get('cross_attn_every_n_layers', 4),
+        max_num_frames=fields.get('max_num_frames'),
+    )
+
+
+def save_openflamingo(model: FlamingoForConditionalGeneration, file: str | Path) -> None:
+    """Write a checkpoint.pt with what OpenFlamingo publishes: all but the tower and the frozen language model."""
+    published = ('perceiver.', 'cross_attention.', f'{embeddings_name(model)}.')
+    state = to_original(model, 'openflamingo', published)
+    torch.save({name: tensor.detach().clone() for name, tensor in state.items()}, file)
+
+
+def save_otter(model: FlamingoForConditionalGeneration, folder: str | Path) -> None:
+    """Write a folder as Otter publishes them: a config.json and sharded pytorch_model-*.bin, with all weights."""
+    config: Any = model.config
+    fields = {
+        'model_type': 'otter',
+        'architectures': ['OtterForConditionalGeneration'],
+        'cross_attn_every_n_layers': config.cross_attn_every_n_layers,
+        'max_num_frames': config.max_num_frames,
+        'tie_word_embeddings': False,
+        'text_config': config.text_config.to_dict(),
+        'vision_config': config.vision_config.to_dict(),
+    }
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    Path(folder, CONFIG_NAME).write_text(json.dumps(fields, indent=2))
+    save_torch_state_dict(to_original(model, 'otter'), folder, safe_serialization=False)
