@@ -253,7 +253,7 @@ def test_pixels_of_another_shape_are_refused(flamingo):
 def test_a_failed_pass_leaves_nothing_behind(flamingo):
     model = flamingo()
     ids, _ = ids_of('aib')
-    with pytest.raises(Exception):  # noqa: B017, PT011
+    with pytest.raises(Exception):  # noqa: B017
         model(ids + 1000, attention_mask=torch.ones(1, 3))
     assert model.given is None
     assert logits_of(model, ['abc'], [[]])[0].isfinite().all()
