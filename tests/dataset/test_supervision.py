@@ -75,6 +75,6 @@ def test_an_image_token_in_a_question_is_an_error(runs: list[Any]):
 
 @pytest.mark.parametrize('learnt', [True, False])
 def test_the_end_of_sequence_is_learnt_with_the_answer_before_it(learnt: bool):
-    found = tokenize_segment(Segment((Chunk('a'), Chunk('b', learnt)), bos=True, item=0, eos=True), TOKENIZER)
-    assert (found.input_ids[0], found.input_ids[-1]) == (TOKENIZER.bos_token_id, TOKENIZER.eos_token_id)
+    found = tokenize_segment(Segment((Chunk('a'), Chunk('b', learnt)), bos=True, item=0, eos=True), TOK)
+    assert (found.input_ids[0], found.input_ids[-1]) == (TOK.bos_token_id, TOK.eos_token_id)
     assert (found.supervised[0], found.supervised[-1]) == (False, learnt)

@@ -23,9 +23,7 @@ from mllm.models.flamingo.config import FlamingoConfig
 from mllm.models.flamingo.legacy import from_original, to_original
 from mllm.models.flamingo.modeling import FlamingoForConditionalGeneration
 from mllm.models.flamingo.published import read_checkpoint, text_config, vision_config
-
-Result = tuple[str, float | bool]
-"""What was compared: the largest difference, or whether it is equal."""
+from tests.parity.compare import Result, difference
 
 
 def is_ours(sizes: Mapping[str, Any]) -> bool:
@@ -165,7 +163,3 @@ def copies(model: FlamingoForConditionalGeneration, io: Mapping[str, Tensor], ot
         loaded = FlamingoForConditionalGeneration.from_pretrained(folder)
     logits = [one(io['input_ids'], io['attention_mask'], pixel_values=io['vision_x']).logits for one in (model, loaded)]
     yield 'save_pretrained and from_pretrained', difference(*logits)
-
-
-def difference(found: Tensor, wanted: Tensor) -> float:
-    return float((found - wanted).abs().max())

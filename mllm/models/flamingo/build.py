@@ -14,7 +14,7 @@ from mllm.models.flamingo.config import FlamingoConfig
 from mllm.models.flamingo.legacy import from_original, load_original
 from mllm.models.flamingo.modeling import FlamingoForConditionalGeneration, make_cross_attention, make_perceiver
 from mllm.models.flamingo.published import published_config, read_checkpoint
-from mllm.models.hub import loading
+from mllm.models.hub import loading, local_folder
 from mllm.models.llava.build import make_part, text_config, vision_config
 from mllm.models.tokens import find_file
 from mllm.utils.weights import load_weights
@@ -58,10 +58,14 @@ def from_parts(args: FlamingoArguments, config: FlamingoConfig) -> FlamingoForCo
     model.cross_attention = make_cross_attention(config).to(dtype)
     model.connect()
     if args.checkpoint is not None:
-        complete = {TOWER: args.vision_tower, DECODER: args.llm}
-        state = read_checkpoint(checkpoint_file(args.checkpoint))
-        load_original(model, state, [name for name, part in complete.items() if isinstance(part, str)])
+        load_original(model, read_checkpoint(checkpoint_file(args.checkpoint)), parts_by_path(args))
     return model
+
+
+def parts_by_path(args: FlamingoArguments) -> list[str]:
+    """The parts that have weights of their own."""
+    parts = {TOWER: args.vision_tower, DECODER: args.llm}
+    return [name for name, part in parts.items() if isinstance(part, str)]
 
 
 def checkpoint_file(name: str) -> str:
@@ -78,6 +82,7 @@ def checkpoint_file(name: str) -> str:
 
 def from_folder(folder: str, options: dict[str, Any]) -> FlamingoForConditionalGeneration:
     """A saved model of ours, or a published one, both strictly."""
+    folder = local_folder('model_name_or_path', folder)
     with loading('model_name_or_path', folder):
         fields, _ = PreTrainedConfig.get_config_dict(folder)
     if fields.get('model_type') != FlamingoConfig.model_type:

@@ -7,20 +7,22 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mllm.conversation.episode_template import EpisodeTemplate, Place, build_episode_template
 from mllm.conversation.template import PromptTemplate
 from mllm.models.family import Family
-from mllm.models.flamingo.arguments import DECODER, FlamingoArguments
-from mllm.models.flamingo.build import build
+from mllm.models.flamingo.arguments import DECODER, TOWER, FlamingoArguments
+from mllm.models.flamingo.build import CHECKPOINT, build, parts_by_path
 from mllm.models.flamingo.images import MediaEncoder, collate_media
 from mllm.models.flamingo.legacy import embeddings_name
 from mllm.models.flamingo.modeling import FlamingoForConditionalGeneration, decoder_layers
+from mllm.models.flamingo.published import save_openflamingo
 from mllm.models.freeze import is_frozen, keep_in_evaluation
 from mllm.models.hub import loading
 from mllm.models.llava.images import load_image_processor
@@ -38,6 +40,7 @@ class FlamingoFamily(Family[FlamingoArguments]):
     """OpenFlamingo and everything of its layout."""
 
     arguments = FlamingoArguments
+    layouts = ('mllm', 'original')
 
     def preprocessor(self, args: FlamingoArguments) -> Preprocessor:
         with loading('tokenizer', args.tokenizer_path):
@@ -80,6 +83,23 @@ class FlamingoFamily(Family[FlamingoArguments]):
         if is_frozen(model.vision_tower):
             keep_in_evaluation(model.vision_tower)
         return model
+
+    def export(
+        self, model: PreTrainedModel, args: FlamingoArguments, preprocessor: Preprocessor, layout: str, folder: str
+    ) -> None:
+        if layout == 'original':
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            self.write_original(model, args, folder)
+            preprocessor.tokenizer.save_pretrained(folder)
+        else:
+            super().export(model, args, preprocessor, layout, folder)
+        cast(MediaEncoder, preprocessor.encode_images).encoder.processor.save_pretrained(folder)
+
+    def write_original(self, model: Any, args: FlamingoArguments, folder: str) -> None:
+        """OpenFlamingo publishes neither the tower nor a language model that others have published."""
+        frozen = {TOWER: args.freeze_vision_tower, DECODER: args.freeze_llm and not args.tune_lm_head}
+        elsewhere = [name for name in parts_by_path(args) if frozen[name] and args.lora is None]
+        save_openflamingo(model, Path(folder, CHECKPOINT), elsewhere)
 
 
 def special_tokens(template: EpisodeTemplate) -> list[str]:

@@ -190,7 +190,7 @@ def to_original(
             original[resampler_name(name) if layout == 'openflamingo' else name] = tensor
         elif layout == 'otter':
             original[f'vision_encoder.vision_model.{rest}'] = tensor
-    if layout == 'openflamingo' and 'vision_tower'.startswith(parts):
+    if layout == 'openflamingo' and 'vision_tower.'.startswith(parts):
         tower = open_clip(model.vision_tower.state_dict())
         original |= {f'vision_encoder.{name}': tensor for name, tensor in tower.items()}
     return original

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from huggingface_hub import save_torch_state_dict
 from torch import Tensor
 from transformers import AutoConfig, CLIPVisionConfig, PreTrainedConfig
-from transformers.utils import CONFIG_NAME, WEIGHTS_INDEX_NAME, WEIGHTS_NAME
+from transformers.utils import CONFIG_NAME
 
 from mllm.models.flamingo.config import FlamingoConfig
 from mllm.models.flamingo.legacy import embeddings_name, to_original
 from mllm.models.flamingo.modeling import FlamingoForConditionalGeneration
-from mllm.utils.weights import read_file, read_weights
+from mllm.utils.published_weights import read_any, read_folder, read_pickle
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
@@ -26,24 +25,12 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
     Pickles are read as tensors only. Prefixes of wrappers and an enclosing `model_state_dict` are taken off.
     """
     path = Path(path)
-    if path.is_dir():
-        index, whole = path / WEIGHTS_INDEX_NAME, path / WEIGHTS_NAME
-        if not index.is_file() and not whole.is_file():
-            return read_weights(str(path))
-        shards = sorted(set(json.loads(index.read_text())['weight_map'].values())) if index.is_file() else [whole.name]
-        return {name: tensor for shard in shards for name, tensor in read_checkpoint(path / shard).items()}
-    if path.suffix == '.safetensors':
-        return read_file(path)
-    if not path.is_file():
-        raise FileNotFoundError(f'{path} does not exist')
-    try:
-        state = torch.load(path, map_location='cpu', weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError) as error:
-        raise ValueError(
-            f'{path} is no file of tensors, or has other things in it ({error}); fetch it again'
-        ) from error
-    state = state.get('model_state_dict', state)
-    return {name.removeprefix('module.'): tensor for name, tensor in state.items()}
+    if path.is_dir() or path.suffix == '.safetensors':
+        state: Mapping[str, Any] = read_folder(path) if path.is_dir() else read_any(path)
+    else:
+        state = read_pickle(path)
+        state = state.get('model_state_dict', state)
+    return {name.removeprefix('module.'): value for name, value in state.items() if isinstance(value, Tensor)}
 
 
 def vision_config(fields: Mapping[str, Any]) -> PreTrainedConfig:
@@ -76,10 +63,12 @@ def published_config(fields: Mapping[str, Any]) -> FlamingoConfig:
     )
 
 
-def save_openflamingo(model: FlamingoForConditionalGeneration, file: str | Path) -> None:
-    """Write a checkpoint.pt with what OpenFlamingo publishes: all but the tower and the frozen language model."""
-    published = ('perceiver.', 'cross_attention.', f'{embeddings_name(model)}.')
-    state = to_original(model, 'openflamingo', published)
+def save_openflamingo(
+    model: FlamingoForConditionalGeneration, file: str | Path, complete: Collection[str] = ()
+) -> None:
+    """Write a checkpoint.pt; parts in `complete` lie elsewhere, so it has nothing of them but the word embeddings."""
+    parts = {name.split('.')[0] for name in model.state_dict()} - set(complete)
+    state = to_original(model, 'openflamingo', (*(f'{part}.' for part in parts), f'{embeddings_name(model)}.'))
     torch.save({name: tensor.detach().clone() for name, tensor in state.items()}, file)
 
 

@@ -6,7 +6,7 @@ What differs is data: tokens, prompt, what learns. `<answer>`..`<|endofchunk|>` 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from transformers import PreTrainedTokenizerBase
 
@@ -14,6 +14,7 @@ from mllm.conversation.episode_template import EpisodeTemplate
 from mllm.models.arguments import ConvArgs
 from mllm.models.flamingo.arguments import FlamingoArguments
 from mllm.models.flamingo.family import FlamingoFamily
+from mllm.models.flamingo.published import save_otter
 from mllm.registry import MODELS
 
 
@@ -38,3 +39,6 @@ class OtterFamily(FlamingoFamily):
     def fit_template(self, template: EpisodeTemplate, tokenizer: PreTrainedTokenizerBase) -> EpisodeTemplate:
         """Otter writes BOS itself, whatever its tokenizer does."""
         return template
+
+    def write_original(self, model: Any, args: FlamingoArguments, folder: str) -> None:
+        save_otter(model, folder)

@@ -251,7 +251,7 @@ def test_a_run_of_ours_is_loaded_whole(build, encode, logits, tmp_path):
 
 def test_a_published_checkpoint_is_laid_over_parts_by_path(build, encode, logits, tmp_path):
     model, preprocessor = build()
-    save_openflamingo(model, tmp_path / 'checkpoint.pt')
+    save_openflamingo(model, tmp_path / 'checkpoint.pt', ['vision_tower', 'language_model'])
     model.vision_tower.save_pretrained(tmp_path / 'tower')
     half = [0.5, 0.5, 0.5]
     CLIPImageProcessorPil(size={'shortest_edge': 32}, crop_size=32, image_mean=half, image_std=half).save_pretrained(
