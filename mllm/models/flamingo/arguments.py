@@ -40,11 +40,13 @@ class FlamingoArguments(ModelArguments):
     max_num_frames               of a new model: most frames of a video; None: images only
     video_frames                 so many images in a row are the frames of one video; 1: every image is an image
     legacy_cache                 generate as the original Otter does, which loses the images after the first token
-    sizes                        of a new model: dict(perceiver_depth=, num_latents=, num_heads=, head_dim=, ff_mult=)
+    sizes                        of a new or published model that differs from all that were published so far:
+                                 dict(perceiver_depth=, num_latents=, num_heads=, head_dim=, ff_mult=)
     freeze_vision_tower, freeze_llm
     tune_embeddings              of a frozen language model: its rows of the tokens added here learn ('added'), 'all',
                                  or 'none'. Weight decay would shrink the other rows: leave it at 0, or use 'none'
     tune_lm_head                 the frozen language model's head learns
+    conv_args                    conv_template alone is enough: there is an episode_template of the same name
     """
 
     checkpoint: str | None = None
@@ -62,9 +64,7 @@ class FlamingoArguments(ModelArguments):
     freeze_llm: bool = True
     tune_embeddings: Literal['added', 'all', 'none'] = 'added'
     tune_lm_head: bool = False
-    conv_args: ConvArgs = field(
-        default_factory=lambda: {'conv_template': 'openflamingo_vqa', 'episode_template': 'openflamingo_vqa'}
-    )
+    conv_args: ConvArgs = field(default_factory=lambda: ConvArgs())
 
     def faults(self) -> Iterator[str]:
         for name in ('tokenizer', 'llm', 'vision_tower'):
@@ -76,6 +76,8 @@ class FlamingoArguments(ModelArguments):
         for name in ('cross_attn_every_n_layers', 'video_frames', 'image_size'):
             if getattr(self, name) < 1:
                 yield f'model_args.{name}={getattr(self, name)!r}: expected a whole number from 1'
+        if self.max_num_frames is not None and self.video_frames > self.max_num_frames:
+            yield f'model_args.video_frames={self.video_frames} is more than max_num_frames={self.max_num_frames}'
         yield from self.part_faults('llm', 'vision_tower')
         yield from super().faults()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ def build(args: FlamingoArguments, tokenizer: PreTrainedTokenizerBase, media_tok
     decided = {name: getattr(args, name) for name in GIVEN}
     options = {'dtype': getattr(torch, args.dtype), 'attn_implementation': {'text_config': args.attn_implementation}}
     if args.model_name_or_path is not None:
-        model = from_folder(args.model_name_or_path, options)
+        model = from_folder(args.model_name_or_path, args.sizes, options)
     else:
         config = FlamingoConfig(
             vision_config=vision_config(args.vision_tower),
@@ -80,13 +81,13 @@ def checkpoint_file(name: str) -> str:
     return file
 
 
-def from_folder(folder: str, options: dict[str, Any]) -> FlamingoForConditionalGeneration:
-    """A saved model of ours, or a published one, both strictly."""
+def from_folder(folder: str, sizes: Mapping[str, Any], options: dict[str, Any]) -> FlamingoForConditionalGeneration:
+    """A saved model of ours, or a published one with a resampler of `sizes`, both strictly."""
     folder = local_folder('model_name_or_path', folder)
     with loading('model_name_or_path', folder):
         fields, _ = PreTrainedConfig.get_config_dict(folder)
     if fields.get('model_type') != FlamingoConfig.model_type:
-        return from_original(read_checkpoint(folder), published_config(fields), **options)
+        return from_original(read_checkpoint(folder), published_config(fields, **sizes), **options)
     with no_init_weights():
         model: Any = FlamingoForConditionalGeneration._from_config(FlamingoConfig.from_dict(fields), **options)
     model.tie_weights()  # no_init_weights leaves that out too

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor
@@ -41,12 +41,14 @@ class FlamingoFamily(Family[FlamingoArguments]):
 
     arguments = FlamingoArguments
     layouts = ('mllm', 'original')
+    template: ClassVar[str] = 'openflamingo_vqa'
+    """Prompts where `conv_args` names none."""
 
     def preprocessor(self, args: FlamingoArguments) -> Preprocessor:
         with loading('tokenizer', args.tokenizer_path):
             tokenizer = load_tokenizer(args.tokenizer_path, args.model_max_length)
         formatter = FORMATTERS.build(args.target_processor['boxes'])
-        template = build_episode_template(args.conv_args)
+        template = build_episode_template(self.templates(args))
         add_special_tokens(tokenizer, template)
         written = formatter.special_tokens()
         add_tokens(tokenizer, written, written)
@@ -63,6 +65,11 @@ class FlamingoFamily(Family[FlamingoArguments]):
             max_length=args.model_max_length,
             end_token_ids=(cast(int, tokenizer.convert_tokens_to_ids(END_OF_CHUNK)), cast(int, tokenizer.eos_token_id)),
         )
+
+    def templates(self, args: FlamingoArguments) -> dict[str, Any]:
+        """`conv_args` with the templates it leaves out."""
+        name = args.conv_args.get('conv_template', self.template)
+        return {'conv_template': name, 'episode_template': name, **args.conv_args}
 
     def fit_template(self, template: EpisodeTemplate, tokenizer: PreTrainedTokenizerBase) -> EpisodeTemplate:
         """OpenFlamingo's sequences begin as its tokenizer lets them: with BOS for LLaMA and OPT, without for NeoX."""

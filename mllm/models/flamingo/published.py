@@ -35,12 +35,12 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
 
 def vision_config(fields: Mapping[str, Any]) -> PreTrainedConfig:
     """The tower's config from the fields of a published config.json."""
-    return CLIPVisionConfig.from_dict(dict(fields))
+    return CLIPVisionConfig.from_dict(without_dtype(fields))
 
 
 def text_config(fields: Mapping[str, Any]) -> PreTrainedConfig:
     """A language model's config from the fields that older versions of transformers wrote for it."""
-    fields = dict(fields)
+    fields = without_dtype(fields)
     if isinstance(attention := fields.get('attn_config'), Mapping):
         # MPT's share of dropped weights, which today's config takes as a whole number only.
         whole = {key: int(value) if value == 0 else value for key, value in attention.items() if key == 'attn_pdrop'}
@@ -48,8 +48,13 @@ def text_config(fields: Mapping[str, Any]) -> PreTrainedConfig:
     return AutoConfig.for_model(**fields)
 
 
-def published_config(fields: Mapping[str, Any]) -> FlamingoConfig:
-    """The config that a published Otter's or Flamingo's config.json means."""
+def without_dtype(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """A part is computed in the precision of the whole, not in that it was published in."""
+    return {name: value for name, value in fields.items() if name not in ('dtype', 'torch_dtype')}
+
+
+def published_config(fields: Mapping[str, Any], **sizes: Any) -> FlamingoConfig:
+    """The config that a published Otter's or Flamingo's config.json means; it does not say the resampler's `sizes`."""
     if not {'text_config', 'vision_config'} <= fields.keys():
         raise ValueError(
             f'this config.json (model_type {fields.get("model_type")!r}) is of no Otter or Flamingo; it has no '
@@ -60,6 +65,7 @@ def published_config(fields: Mapping[str, Any]) -> FlamingoConfig:
         text_config=text_config(fields['text_config']),
         cross_attn_every_n_layers=fields.get('cross_attn_every_n_layers', 4),
         max_num_frames=fields.get('max_num_frames'),
+        **sizes,
     )
 
 

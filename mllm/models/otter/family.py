@@ -5,13 +5,12 @@ What differs is data: tokens, prompt, what learns. `<answer>`..`<|endofchunk|>` 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from transformers import PreTrainedTokenizerBase
 
 from mllm.conversation.episode_template import EpisodeTemplate
-from mllm.models.arguments import ConvArgs
 from mllm.models.flamingo.arguments import FlamingoArguments
 from mllm.models.flamingo.family import FlamingoFamily
 from mllm.models.flamingo.published import save_otter
@@ -22,12 +21,12 @@ from mllm.registry import MODELS
 class OtterArguments(FlamingoArguments):
     """Those of OpenFlamingo with Otter's defaults.
 
-    conv_args   'otter' writes prompts without blanks, as in its training, 'otter_spaced' with them, as in its demo
+    conv_args   conv_template 'otter' writes prompts without blanks, as in its training, 'otter_spaced' with them, as in
+                its demo
     """
 
     cross_attn_every_n_layers: int = 4
     tune_embeddings: Literal['added', 'all', 'none'] = 'all'
-    conv_args: ConvArgs = field(default_factory=lambda: {'conv_template': 'otter', 'episode_template': 'otter'})
 
 
 @MODELS.register_module('otter')
@@ -35,6 +34,7 @@ class OtterFamily(FlamingoFamily):
     """Otter over LLaMA or MPT."""
 
     arguments = OtterArguments
+    template = 'otter'
 
     def fit_template(self, template: EpisodeTemplate, tokenizer: PreTrainedTokenizerBase) -> EpisodeTemplate:
         """Otter writes BOS itself, whatever its tokenizer does."""

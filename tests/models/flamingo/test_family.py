@@ -13,7 +13,7 @@ from mllm.dataset.encoder import EpisodeEncoder
 from mllm.engine.collator import Collator
 from mllm.engine.loss import supervised_loss
 from mllm.evaluation.scoring import Scorer
-from mllm.models.builder import load_model, load_preprocessor
+from mllm.models.builder import load_model, load_preprocessor, resolve
 from mllm.models.flamingo import family
 from mllm.models.flamingo.published import save_openflamingo
 from mllm.types import IGNORE_INDEX, Episode, Preprocessor, Sample
@@ -65,7 +65,7 @@ def build(model_args) -> Callable[..., tuple[Any, Preprocessor]]:
 
 
 def templates(name: str) -> dict[str, Any]:
-    return {'conv_args': {'conv_template': name, 'episode_template': name}}
+    return {'conv_args': {'conv_template': name}}
 
 
 def shown(preprocessor: Preprocessor, sample: Sample) -> tuple[str, str]:
@@ -269,6 +269,24 @@ def test_a_published_checkpoint_is_laid_over_parts_by_path(build, encode, logits
         build(**parts, checkpoint=parts['llm'])
 
 
+@pytest.mark.parametrize('family', ['openflamingo', 'otter'])
+def test_what_is_exported_is_what_is_loaded(build, model_args, encode, logits, tmp_path, family: str):
+    model, preprocessor = build(type=family)
+    samples = [encode(preprocessor, 1, 2)]
+    wanted = logits(model, preprocessor, samples)[0]
+    found, arguments = resolve(model_args(type=family))
+    assert found.layouts == ('mllm', 'original')
+    for layout in found.layouts:
+        folder = str(tmp_path / layout)
+        found.export(model, arguments, preprocessor, layout, folder)
+        original = family == 'openflamingo' and layout == 'original'
+        key = 'checkpoint' if original else 'model_name_or_path'
+        # Whatever an exported folder holds of tokenizer and image processor is used.
+        again, own = build(seed=2, type=family, **{key: folder, 'tokenizer': folder, 'vision_tower': CLIP})
+        assert len(own.tokenizer) == len(preprocessor.tokenizer)
+        assert torch.equal(logits(again, own, samples)[0], wanted)
+
+
 def test_images_in_a_row_may_be_the_frames_of_a_video(build, encode):
     model, preprocessor = build(video_frames=2, max_num_frames=2)
     film = item('aa', 1)
@@ -292,6 +310,8 @@ def test_images_in_a_row_may_be_the_frames_of_a_video(build, encode):
         ({'vision_tower': {'hidden_size': 3}}, 'model_args.vision_tower: a dict needs model_type'),
         ({'cross_attn_every_n_layers': 0}, 'cross_attn_every_n_layers=0'),
         ({'model_name_or_path': 'a', 'checkpoint': 'b'}, 'give one'),
+        ({'video_frames': 3, 'max_num_frames': 2}, 'video_frames=3 is more than max_num_frames=2'),
+        ({'conv_args': {'conv_template': 'oter'}}, "did you mean 'otter'"),
     ],
 )
 def test_arguments_that_cannot_be_are_refused(model_args, changes: dict[str, Any], message: str):

@@ -14,6 +14,7 @@ from mllm.models.flamingo.published import (
     save_openflamingo,
     save_otter,
     text_config,
+    vision_config,
 )
 from mllm.utils.weights import load_weights, save_weights
 from tests.models.flamingo.conftest import logits_of
@@ -99,6 +100,12 @@ def test_shards_and_safetensors_are_read_alike(flamingo, tmp_path):
 def test_a_config_of_something_else_is_refused():
     with pytest.raises(ValueError, match=r"model_type 'llama'\) is of no Otter or Flamingo"):
         published_config({'model_type': 'llama'})
+
+
+def test_parts_are_not_of_the_precision_they_were_published_in():
+    text = text_config({'model_type': 'llama', 'torch_dtype': 'float16'})
+    vision = vision_config({'torch_dtype': 'float16'})
+    assert text.dtype is vision.dtype is None
 
 
 def test_a_config_of_mpt_with_fractions_is_understood():
