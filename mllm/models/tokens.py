@@ -46,7 +46,8 @@ def add_tokens(
     All are special, hence left out of decoded answers, but those that are `written` there: coordinates. They `swallow`
     the white space beside them as in transformers 4, or leave it.
     """
-    known = tokenizer.get_vocab()
+    # A word of the vocabulary alone would be split, or joined with its neighbours; it keeps its id.
+    known = tokenizer.get_added_vocab()
     for token in tokens:
         if token not in known:
             added = swallowing(token) if swallow else AddedToken(token, normalized=False, special=True)
