@@ -26,7 +26,7 @@ DECODERS: dict[str, dict[str, Any]] = {
     'llama': {**SHARED, 'num_key_value_heads': 2, 'intermediate_size': 48, 'initializer_range': 0.2},
     'opt': {**SHARED, 'word_embed_proj_dim': 32, 'ffn_dim': 48, 'init_std': 0.2, 'dropout': 0.0},
     'gpt_neox': {**SHARED, 'intermediate_size': 48, 'rotary_pct': 0.5, 'initializer_range': 0.2},
-    'mpt': {**MPT, 'max_seq_len': 64, 'initializer_range': 0.2},
+    'mpt': {**MPT, 'max_seq_len': 128, 'initializer_range': 0.2},
     'mosaic_gpt': {**MPT, 'alibi': True, 'no_bias': True, 'init_std': 0.2},
 }
 SIZES = {'perceiver_depth': 2, 'num_latents': 3, 'num_heads': 2, 'head_dim': 8}
