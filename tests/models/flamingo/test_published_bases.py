@@ -1,4 +1,4 @@
-"""The shipped bases of published Flamingos and Otters, each over a miniature of its checkpoint in its authors' layout."""
+"""The shipped bases of published Flamingos and Otters, each over a miniature of its checkpoint in its layout."""
 
 import shutil
 from pathlib import Path
