@@ -52,6 +52,7 @@ class FlamingoForConditionalGeneration(PreTrainedModel, GenerationMixin):
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_flex_attn = True
+    _no_split_modules = ['GatedCrossAttentionBlock', 'PerceiverLayer']
     _skip_keys_device_placement = ['past_key_values']
 
     def __init__(self, config: FlamingoConfig) -> None:
