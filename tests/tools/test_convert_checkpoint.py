@@ -24,7 +24,7 @@ LLM = "dict(model_type='llama', hidden_size=32, num_hidden_layers=2, intermediat
 def config(tmp_path: Path, root: Path):
     """(further model_args as text) -> a config of a model alone."""
 
-    def make(extra: str = '') -> str:
+    def make(extra: str = '', seed: int = 42) -> str:
         path = tmp_path / 'model.py'
         path.write_text(
             f"model_args = dict(type='llava', tokenizer={str(root / 'data/tiny_llava')!r}, image_size=32,\n"
