@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from tokenizers import AddedToken
@@ -46,10 +46,10 @@ def add_tokens(
     All are special, hence left out of decoded answers, but those that are `written` there: coordinates. They `swallow`
     the white space beside them as in transformers 4, or leave it.
     """
-    # A word of the vocabulary alone would be split, or joined with its neighbours; it keeps its id.
-    known = tokenizer.get_added_vocab()
+    # A special token that is a mere word of the vocabulary may be split or joined with its neighbours; it keeps its id.
+    words, known = tokenizer.get_vocab(), cast(dict[str, int], tokenizer.added_tokens_encoder)
     for token in tokens:
-        if token not in known:
+        if token not in (words if token in written else known):
             added = swallowing(token) if swallow else AddedToken(token, normalized=False, special=True)
             if token in written:
                 added.special = False

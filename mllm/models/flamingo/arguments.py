@@ -29,7 +29,8 @@ class FlamingoArguments(ModelArguments):
     model_name_or_path           a model saved by a run of ours, or a folder of a published Otter; None: from parts.
                                  Its config.json decides about the parts and what lies between them
     checkpoint                   a published OpenFlamingo: a checkpoint.pt, or a folder or hub name that has one. It
-                                 holds what was trained; the rest comes from the parts
+                                 holds what was trained; the rest comes from the parts. Not read where
+                                 model_name_or_path names a whole model
     llm                          language model: a path, or a config dict with `model_type` for random weights
     vision_tower                 CLIP image encoder: a path, or a config dict for random weights; beside
                                  model_name_or_path, a path is where the image processor lies
@@ -71,8 +72,6 @@ class FlamingoArguments(ModelArguments):
             comes_with_llm = name == 'tokenizer' and isinstance(self.llm, str)
             if self.model_name_or_path is None and getattr(self, name) is None and not comes_with_llm:
                 yield f'model_args.{name} is needed where model_name_or_path is None'
-        if self.model_name_or_path is not None and self.checkpoint is not None:
-            yield 'model_args: checkpoint is loaded over parts, and model_name_or_path is a whole model; give one'
         for name in ('cross_attn_every_n_layers', 'video_frames', 'image_size'):
             if getattr(self, name) < 1:
                 yield f'model_args.{name}={getattr(self, name)!r}: expected a whole number from 1'

@@ -309,7 +309,6 @@ def test_images_in_a_row_may_be_the_frames_of_a_video(build, encode):
         ({'llm': None}, 'model_args.llm is needed'),
         ({'vision_tower': {'hidden_size': 3}}, 'model_args.vision_tower: a dict needs model_type'),
         ({'cross_attn_every_n_layers': 0}, 'cross_attn_every_n_layers=0'),
-        ({'model_name_or_path': 'a', 'checkpoint': 'b'}, 'give one'),
         ({'video_frames': 3, 'max_num_frames': 2}, 'video_frames=3 is more than max_num_frames=2'),
         ({'conv_args': {'conv_template': 'oter'}}, "did you mean 'otter'"),
     ],
