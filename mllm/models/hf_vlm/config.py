@@ -1,0 +1,90 @@
+"""Stage 9 of a sample's way: the shape of a model with a processor of its own, by path or from a dict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig, PreTrainedTokenizerBase
+
+from mllm.models.hf_vlm.images import image_token_id
+from mllm.models.hub import part_config, part_faults
+
+SPECIAL_IDS = ('pad_token_id', 'bos_token_id', 'eos_token_id')
+TOKEN_FIELDS = ('_token_id', '_token_index')
+"""Ends of the names of a config's fields that hold ids."""
+SHARED = ('image_grid_pinpoints',)
+"""What a model must know of how its images were processed: fields of its config and of the image processor."""
+
+
+def config_faults(config: Mapping[str, Any]) -> list[str]:
+    """What is wrong with a config given as a dict, one line each."""
+    faults = part_faults('config', config)
+    if faults:
+        return faults
+    return [
+        fault
+        for name, part in parts_of(config).items()
+        if isinstance(config.get(name), Mapping)
+        for fault in part_faults(f'config.{name}', {**config[name], 'model_type': part})
+    ]
+
+
+def parts_of(config: Mapping[str, Any]) -> dict[str, str]:
+    """The model types of a config's parts by name."""
+    kinds = {}
+    for name, kind in CONFIG_MAPPING[config['model_type']].sub_configs.items():
+        given = config.get(name) or {}
+        own = '' if kind is AutoConfig else kind.model_type
+        model_type = str(given.get('model_type', own)) if isinstance(given, Mapping) else own
+        if model_type in CONFIG_MAPPING:
+            kinds[name] = model_type
+    return kinds
+
+
+def describe(
+    given: str | Mapping[str, Any], processor: Any, tokenizer: PreTrainedTokenizerBase
+) -> PreTrainedConfig:
+    """A model's config: that of its folder, or made of a dict, to which ids of tokens and size of the vocabulary come.
+
+    ValueError if the model looks for images at another token than its processor writes.
+    """
+    if isinstance(given, str):
+        config = part_config('model_name_or_path', given)
+    else:
+        config = part_config('config', completed(given, processor, tokenizer))
+    if config.image_token_id != image_token_id(processor):
+        raise ValueError(
+            f'the model puts images at the token {config.image_token_id}, its processor at {image_token_id(processor)}; '
+            'model_args.processor or tokenizer is not that of the model'
+        )
+    for name in SHARED:
+        if name in config.to_dict():
+            setattr(config, name, [list(pair) for pair in getattr(processor.image_processor, name)])
+    return config
+
+
+def completed(given: Mapping[str, Any], processor: Any, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+    """A config's dict with what the tokenizer decides, where the dict does not say otherwise."""
+    config_class = CONFIG_MAPPING[given['model_type']]
+    words: dict[str, Any] = {'vocab_size': len(tokenizer), **{name: getattr(tokenizer, name) for name in SPECIAL_IDS}}
+    ids = {'image_token_id': image_token_id(processor)}
+    names = {field: name for name, field in config_class.attribute_map.items()}
+    for name in token_fields(config_class):
+        common = names.get(name, name)
+        value = ids.get(common, getattr(processor, common, None) or getattr(tokenizer, common, None))
+        if value is not None:
+            ids[common] = value
+    ids = {name: ids[names.get(name, name)] for name in token_fields(config_class) if names.get(name, name) in ids}
+    if 'text_config' not in config_class.sub_configs:
+        return {**words, **ids, **given}
+    return {**ids, **given, 'text_config': {**words, **given.get('text_config', {})}}
+
+
+def token_fields(config_class: type[PreTrainedConfig]) -> Iterable[str]:
+    """Names of a config's own fields that hold ids of tokens, but for those of text."""
+    return [
+        name
+        for name in config_class().to_dict()
+        if name.endswith(TOKEN_FIELDS) and not name.startswith('_') and name not in SPECIAL_IDS
+    ]

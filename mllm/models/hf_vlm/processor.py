@@ -1,0 +1,107 @@
+"""Stage 7 of a sample's way, the images of a model with a processor of its own: that processor, for images and text.
+
+Processors of models that also read videos take a video processor, which exists only with torchvision, and some take
+further packages for videos. Nothing here reads a video: the processor gets a stand-in for each of these.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from transformers import PROCESSOR_MAPPING, AutoImageProcessor, PreTrainedConfig, PreTrainedTokenizerBase, ProcessorMixin
+from transformers.models.auto.processing_auto import processor_class_from_name
+
+from mllm.models.hub import loading
+
+PARTS = ('tokenizer', 'image_processor')
+VIDEO_FUNCTIONS = ('num2words',)
+"""Names that a processor's module has as None while the package that serves its videos is not installed."""
+
+
+class WithoutVideos(ProcessorMixin):
+    """Mixed into a processor's class: it may lack the parts that do not read images or text, and it keeps in
+    `image_texts` what it wrote for the images of its last call."""
+
+    image_texts: Sequence[str] = ()
+
+    def check_argument_for_proper_class(self, argument_name: str, argument: Any) -> Any:
+        return None if argument is None else super().check_argument_for_proper_class(argument_name, argument)
+
+    def get_text_with_replacements(
+        self, text: list[str], images_replacements: Sequence[str] = (), *others: Any, **named: Any
+    ) -> Any:
+        self.image_texts = list(images_replacements)
+        return super().get_text_with_replacements(text, list(images_replacements), *others, **named)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Workers that are spawned find the processor's own class by its name, but not one made here."""
+        return blank, (type(self).__bases__[1],), self.__dict__
+
+
+def without_videos(own: type) -> Any:
+    """The class `own` with `WithoutVideos` mixed in."""
+    return type(own.__name__, (WithoutVideos, own), {})
+
+
+def blank(own: type) -> Any:
+    kind = without_videos(own)
+    return kind.__new__(kind)
+
+
+def load_processor(
+    path: str, tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig, image_processor: Mapping[str, Any]
+) -> Any:
+    """The processor of a folder or of a name on the hub around `tokenizer`.
+
+    `image_processor` overrides values of the image processor's own. ValueError if there is no processor for the
+    model, or if its images need torchvision.
+    """
+    with loading('processor', path):
+        settings, _ = ProcessorMixin.get_processor_dict(path)
+    own = processor_class(settings, config)
+    parts: dict[str, Any] = {'tokenizer': tokenizer, 'image_processor': load_image_processor(path, image_processor)}
+    if missing := [name for name in PARTS if name not in own.get_attributes()]:
+        raise ValueError(f'{own.__name__} takes no {" and no ".join(missing)}; this model cannot be used here')
+    with standing_in(own):
+        return without_videos(own).from_args_and_dict([parts.get(name) for name in own.get_attributes()], settings)
+
+
+def load_image_processor(path: str, overrides: Mapping[str, Any]) -> Any:
+    """The image processor that works on PIL images, whether torchvision is installed or not."""
+    with loading('processor', path):
+        try:
+            return AutoImageProcessor.from_pretrained(path, backend='pil', **overrides)
+        except ImportError as error:
+            raise ValueError(f'its image processor exists only for torchvision, which is not used here: {error}') from error
+
+
+def processor_class(settings: Mapping[str, Any], config: PreTrainedConfig) -> Any:
+    """The class that the folder names, or the one of the model's type."""
+    name = settings.get('processor_class')
+    found = processor_class_from_name(name) if name else None
+    if found is None and type(config) in PROCESSOR_MAPPING:
+        found = PROCESSOR_MAPPING[type(config)]
+    if found is None:
+        raise ValueError(f'transformers has no processor for the model type {config.model_type!r}')
+    return found
+
+
+@contextmanager
+def standing_in(own: type) -> Iterator[None]:
+    """While a processor is made, functions that it needs for videos are there."""
+    module: Any = sys.modules[own.__module__]
+    missing = [name for name in VIDEO_FUNCTIONS if getattr(module, name, name) is None]
+    for name in missing:
+        setattr(module, name, no_videos)
+    try:
+        yield
+    finally:
+        for name in missing:
+            setattr(module, name, None)
+
+
+def no_videos(*_: Any, **__: Any) -> str:
+    raise ValueError('videos are not read here')
