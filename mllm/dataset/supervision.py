@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mllm.types import IGNORE_INDEX, IMAGE_PLACEHOLDER, Chunk, ImageRun, Segment
 
@@ -80,7 +80,7 @@ def join_segments(
             f'{found} times {image_token} where the images stand for {wanted}: a question or an answer holds the own '
             f'token of the model for images; write {IMAGE_PLACEHOLDER} for an image, and leave {image_token} out'
         )
-    places = iter([[image_token_id]] * found if runs and isinstance(runs[0], str) else runs)
+    places: Iterator[Any] = iter([[image_token_id]] * found if runs and isinstance(runs[0], str) else runs)
     ids: list[int] = []
     labels: list[int] = []
     for segment in segments:
