@@ -242,6 +242,11 @@ class MultimodalTrainer(SavingTrainer):
                 logs['skipped_samples'] = len(self.skipped)
         super().log(logs, start_time)
 
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
+        super()._save(output_dir, state_dict)
+        if self.preprocessor.save is not None and self.args.should_save:
+            self.preprocessor.save(str(output_dir or self.args.output_dir))
+
     # ---- evaluation ----
 
     def evaluate(

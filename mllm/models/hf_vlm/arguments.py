@@ -23,7 +23,8 @@ class ChatArgs(TypedDict, total=False):
 class HfVlmArguments:
     """Any model of `AutoModelForImageTextToText`. Paths are folders or names on the Hugging Face hub.
 
-    model_name_or_path   the model, published or saved by a run of ours; None: drawn as `config` says
+    model_name_or_path   the model, published or saved by a run of ours; None: drawn as `config` says,
+                         which is not read otherwise
     config               dict(model_type=, text_config=dict(...), vision_config=dict(...), ...) for random weights
     processor            where the processor's files lie if not with the model: image processor, chat template
     tokenizer            where the tokenizer lies if not with the processor
@@ -59,8 +60,8 @@ class HfVlmArguments:
 
     def __post_init__(self) -> None:
         faults = []
-        if (self.model_name_or_path is None) == (self.config is None):
-            faults.append('model_args needs one of model_name_or_path and config')
+        if self.model_name_or_path is None and self.config is None:
+            faults.append('model_args needs model_name_or_path, or config for random weights')
         if self.processor is None and self.model_name_or_path is None:
             faults.append('model_args.processor is needed where model_name_or_path is None')
         faults += [

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from typing import Any
 
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig, PreTrainedTokenizerBase
@@ -42,9 +43,7 @@ def parts_of(config: Mapping[str, Any]) -> dict[str, str]:
     return kinds
 
 
-def describe(
-    given: str | Mapping[str, Any], processor: Any, tokenizer: PreTrainedTokenizerBase
-) -> PreTrainedConfig:
+def describe(given: str | Mapping[str, Any], processor: Any, tokenizer: PreTrainedTokenizerBase) -> PreTrainedConfig:
     """A model's config: that of its folder, or made of a dict, to which ids of tokens and size of the vocabulary come.
 
     ValueError if the model looks for images at another token than its processor writes.
@@ -53,10 +52,12 @@ def describe(
         config = part_config('model_name_or_path', given)
     else:
         config = part_config('config', completed(given, processor, tokenizer))
-    if config.image_token_id != image_token_id(processor):
+    wanted = image_token_id(processor)
+    found = getattr(config, 'image_token_id', wanted)
+    if found != wanted:
         raise ValueError(
-            f'the model puts images at the token {config.image_token_id}, its processor at {image_token_id(processor)}; '
-            'model_args.processor or tokenizer is not that of the model'
+            f'the model puts images at the token {found}, its processor at {wanted}; model_args.processor or tokenizer '
+            'is not that of the model'
         )
     for name in SHARED:
         if name in config.to_dict():
@@ -65,26 +66,25 @@ def describe(
 
 
 def completed(given: Mapping[str, Any], processor: Any, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
-    """A config's dict with what the tokenizer decides, where the dict does not say otherwise."""
+    """A config's dict with what tokenizer and processor decide, where the dict does not say otherwise."""
     config_class = CONFIG_MAPPING[given['model_type']]
-    words: dict[str, Any] = {'vocab_size': len(tokenizer), **{name: getattr(tokenizer, name) for name in SPECIAL_IDS}}
-    ids = {'image_token_id': image_token_id(processor)}
-    names = {field: name for name, field in config_class.attribute_map.items()}
-    for name in token_fields(config_class):
-        common = names.get(name, name)
-        value = ids.get(common, getattr(processor, common, None) or getattr(tokenizer, common, None))
-        if value is not None:
-            ids[common] = value
-    ids = {name: ids[names.get(name, name)] for name in token_fields(config_class) if names.get(name, name) in ids}
+    words = {'vocab_size': len(tokenizer), **{name: getattr(tokenizer, name) for name in SPECIAL_IDS}}
+    ids = dict(token_fields(config_class, processor, tokenizer))
     if 'text_config' not in config_class.sub_configs:
         return {**words, **ids, **given}
     return {**ids, **given, 'text_config': {**words, **given.get('text_config', {})}}
 
 
-def token_fields(config_class: type[PreTrainedConfig]) -> Iterable[str]:
-    """Names of a config's own fields that hold ids of tokens, but for those of text."""
-    return [
-        name
-        for name in config_class().to_dict()
-        if name.endswith(TOKEN_FIELDS) and not name.startswith('_') and name not in SPECIAL_IDS
-    ]
+def token_fields(
+    config_class: type[PreTrainedConfig], processor: Any, tokenizer: PreTrainedTokenizerBase
+) -> Iterator[tuple[str, int]]:
+    """The fields of a config that hold ids of tokens for images, and these ids."""
+    common = {own: name for name, own in config_class.attribute_map.items()}
+    for field in fields(config_class):
+        name = common.get(field.name, field.name)
+        if not field.name.endswith(TOKEN_FIELDS) or name in SPECIAL_IDS:
+            continue
+        if name == 'image_token_id':
+            yield field.name, image_token_id(processor)
+        elif isinstance(value := getattr(processor, name, getattr(tokenizer, name, None)), int):
+            yield field.name, value

@@ -19,7 +19,7 @@ from mllm.models.hf_vlm.arguments import HfVlmArguments
 from mllm.models.hf_vlm.config import describe
 from mllm.models.hf_vlm.images import ImageEncoder, image_token_id
 from mllm.models.hf_vlm.limits import limits
-from mllm.models.hf_vlm.processor import load_processor
+from mllm.models.hf_vlm.processor import copy_files, load_processor
 from mllm.models.hf_vlm.template import ChatEpisodeTemplate, Message
 from mllm.models.hf_vlm.text_only import take_part_without_images
 from mllm.models.hf_vlm.vocabulary import own_bos, special_tokens
@@ -56,6 +56,7 @@ class HfVlmFamily(Family[HfVlmArguments]):
             max_length=args.model_max_length,
             end_token_ids=tuple(dict.fromkeys(token for token in ends if token is not None)),
             token_inputs=encoder.token_inputs,
+            save=partial(copy_files, args.processor_path),
         )
 
     def model(self, args: HfVlmArguments, preprocessor: Preprocessor) -> PreTrainedModel:

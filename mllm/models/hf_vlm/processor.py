@@ -6,16 +6,27 @@ further packages for videos. Nothing here reads a video: the processor gets a st
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from transformers import PROCESSOR_MAPPING, AutoImageProcessor, PreTrainedConfig, PreTrainedTokenizerBase, ProcessorMixin
 from transformers.models.auto.processing_auto import processor_class_from_name
 
 from mllm.models.hub import loading
+from mllm.models.tokens import find_file
 
+FILES = (
+    'processor_config.json',
+    'preprocessor_config.json',
+    'video_preprocessor_config.json',
+    'chat_template.jinja',
+    'chat_template.json',
+)
+"""What a processor is saved as, its tokenizer apart; most lack some of these."""
 PARTS = ('tokenizer', 'image_processor')
 VIDEO_FUNCTIONS = ('num2words',)
 """Names that a processor's module has as None while the package that serves its videos is not installed."""
@@ -87,6 +98,14 @@ def processor_class(settings: Mapping[str, Any], config: PreTrainedConfig) -> An
     if found is None:
         raise ValueError(f'transformers has no processor for the model type {config.model_type!r}')
     return found
+
+
+def copy_files(path: str, folder: str) -> None:
+    """Copy the processor of a folder or of a name on the hub to another folder, as it is there."""
+    for name in FILES:
+        found = find_file(path, name)
+        if found is not None and not Path(folder, name).exists():
+            shutil.copyfile(found, Path(folder, name))
 
 
 @contextmanager
