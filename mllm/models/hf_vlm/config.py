@@ -34,7 +34,8 @@ def config_faults(config: Mapping[str, Any]) -> list[str]:
 def parts_of(config: Mapping[str, Any]) -> dict[str, str]:
     """The model types of a config's parts by name."""
     kinds = {}
-    for name, kind in CONFIG_MAPPING[config['model_type']].sub_configs.items():
+    config_class: Any = CONFIG_MAPPING[config['model_type']]
+    for name, kind in config_class.sub_configs.items():
         given = config.get(name) or {}
         own = '' if kind is AutoConfig else kind.model_type
         model_type = str(given.get('model_type', own)) if isinstance(given, Mapping) else own
@@ -67,7 +68,7 @@ def describe(given: str | Mapping[str, Any], processor: Any, tokenizer: PreTrain
 
 def completed(given: Mapping[str, Any], processor: Any, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
     """A config's dict with what tokenizer and processor decide, where the dict does not say otherwise."""
-    config_class = CONFIG_MAPPING[given['model_type']]
+    config_class: Any = CONFIG_MAPPING[given['model_type']]
     words = {'vocab_size': len(tokenizer), **{name: getattr(tokenizer, name) for name in SPECIAL_IDS}}
     ids = dict(token_fields(config_class, processor, tokenizer))
     if 'text_config' not in config_class.sub_configs:

@@ -6,6 +6,7 @@ make of the same conversation; `template.py` says what is done about the last an
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -14,7 +15,6 @@ import torch
 from transformers import AutoModelForImageTextToText, PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
 
 from mllm.models.family import Family
-from mllm.models.freeze import apply_freeze
 from mllm.models.hf_vlm.arguments import HfVlmArguments
 from mllm.models.hf_vlm.config import describe
 from mllm.models.hf_vlm.images import ImageEncoder, image_token_id
@@ -24,7 +24,8 @@ from mllm.models.hf_vlm.template import ChatEpisodeTemplate, Message
 from mllm.models.hf_vlm.text_only import take_part_without_images
 from mllm.models.hf_vlm.vocabulary import own_bos, special_tokens
 from mllm.models.hub import check_complete, loading, part_config
-from mllm.models.tokens import add_tokens, fit_embeddings, load_tokenizer
+from mllm.models.prepare import prepare_model
+from mllm.models.tokens import add_tokens, load_tokenizer
 from mllm.registry import FORMATTERS, MODELS, TRANSFORMS
 from mllm.types import Preprocessor
 
@@ -43,7 +44,7 @@ class HfVlmFamily(Family[HfVlmArguments]):
         add_tokens(tokenizer, written, written)
         encoder = image_encoder(args, tokenizer)
         template = chat_template(args, encoder.processor)
-        ends = tokenizer.convert_tokens_to_ids([template.end_mark()]) + [tokenizer.eos_token_id]
+        ends = [tokenizer.convert_tokens_to_ids(template.end_mark()), tokenizer.eos_token_id]
         transform = args.conv_args.get('transforms')
         return Preprocessor(
             tokenizer=tokenizer,
@@ -54,37 +55,35 @@ class HfVlmFamily(Family[HfVlmArguments]):
             collate_images=encoder.collate,
             image_token_id=image_token_id(encoder.processor),
             max_length=args.model_max_length,
-            end_token_ids=tuple(dict.fromkeys(token for token in ends if token is not None)),
+            end_token_ids=tuple(dict.fromkeys(token for token in ends if isinstance(token, int))),
             token_inputs=encoder.token_inputs,
             save=partial(copy_files, args.processor_path),
         )
 
     def model(self, args: HfVlmArguments, preprocessor: Preprocessor) -> PreTrainedModel:
-        tokenizer, encoder = preprocessor.tokenizer, cast(ImageEncoder, preprocessor.encode_images)
-        model = load(args, encoder.processor, tokenizer)
-        fit_embeddings(model, len(tokenizer))
-        cast(Any, model.generation_config).update(
-            pad_token_id=tokenizer.pad_token_id,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=list(preprocessor.end_token_ids),
-        )
-        apply_freeze(model, args.freeze, args.tune)
+        encoder = cast(ImageEncoder, preprocessor.encode_images)
+        model = load(args, encoder.processor, preprocessor.tokenizer)
+        prepare_model(model, args, preprocessor, lora_target=[decoder_name(model)])
         blank, _ = encoder([encoder.blank()])
         take_part_without_images(model, blank.tensors)
         return model
 
 
+def decoder_name(model: PreTrainedModel) -> str:
+    """The name of the language model, which is not the same in all."""
+    decoder = model.get_decoder()
+    return next(name for name, module in model.named_modules() if module is decoder)
+
+
 def load(args: HfVlmArguments, processor: Any, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
     """The model with the weights of its folder, all of them, or with drawn ones."""
     config = describe(cast(Any, args.model_name_or_path or args.config), processor, tokenizer)
-    options = {'dtype': getattr(torch, args.dtype), 'attn_implementation': args.attn_implementation}
+    options = {'dtype': getattr(torch, args.dtype), 'attn_implementation': {'text_config': args.attn_implementation}}
     if args.model_name_or_path is None:
         return AutoModelForImageTextToText.from_config(config, **options).eval()
-    path = args.model_name_or_path
+    path, loaded = args.model_name_or_path, cast(Any, AutoModelForImageTextToText)
     with loading('model_name_or_path', path):
-        model, info = AutoModelForImageTextToText.from_pretrained(
-            path, config=config, output_loading_info=True, **options
-        )
+        model, info = loaded.from_pretrained(path, config=config, output_loading_info=True, **options)
     check_complete(info, path)
     return model
 
@@ -132,7 +131,7 @@ def template_text(args: HfVlmArguments, processor: Any) -> str:
 
 
 def render(
-    processor: Any, template: str, template_args: dict[str, Any], messages: list[Message], generate: bool
+    processor: Any, template: str, template_args: Mapping[str, Any], messages: list[Message], generate: bool
 ) -> str:
     # Some classes override it, to read videos.
     return ProcessorMixin.apply_chat_template(

@@ -1,6 +1,6 @@
 """Stage 7 of a sample's way, the images of a model with a processor of its own: how much of a prompt each may fill.
 
-Processors cut a large image into tiles or keep its resolution, which makes hundreds or thousands of tokens of each shot.
+Processors cut a large image into tiles or keep its resolution, which makes hundreds of tokens of each shot, or more.
 `max_tiles` and `max_pixels` are the same two limits for all of them; here is what each kind of processor calls them.
 """
 

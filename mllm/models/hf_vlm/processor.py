@@ -13,7 +13,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from transformers import PROCESSOR_MAPPING, AutoImageProcessor, PreTrainedConfig, PreTrainedTokenizerBase, ProcessorMixin
+from transformers import (
+    PROCESSOR_MAPPING,
+    AutoImageProcessor,
+    PreTrainedConfig,
+    PreTrainedTokenizerBase,
+    ProcessorMixin,
+)
 from transformers.models.auto.processing_auto import processor_class_from_name
 
 from mllm.models.hub import loading
@@ -86,7 +92,9 @@ def load_image_processor(path: str, overrides: Mapping[str, Any]) -> Any:
         try:
             return AutoImageProcessor.from_pretrained(path, backend='pil', **overrides)
         except ImportError as error:
-            raise ValueError(f'its image processor exists only for torchvision, which is not used here: {error}') from error
+            raise ValueError(
+                f'its image processor exists only for torchvision, which is not used here: {error}'
+            ) from error
 
 
 def processor_class(settings: Mapping[str, Any], config: PreTrainedConfig) -> Any:

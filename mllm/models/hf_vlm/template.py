@@ -9,8 +9,8 @@ not found by its text, nor by rendering the messages before it. Each conversatio
 and with marks in place of its answers: what lies between the marks is fixed, and what the first rendering has between
 the same fixed pieces is what the template made of the answers.
 
-The last answer is written after the prompt that evaluation gives (`add_generation_prompt`), whatever header the template
-puts before answers it is given: a model must be trained on the prompt that it will see.
+The last answer is written after the prompt of evaluation (`add_generation_prompt`), whatever header the template puts
+before answers that it is given: a model must be trained on the prompt that it will see.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ Message = dict[str, Any]
 Render = Callable[[list[Message], bool], str]
 """(messages, whether the text ends where an answer begins) -> text with the model's own image tokens."""
 
-FEW_SHOT = ('turns', 'one_turn')
 MARK = 'zqanswer{}qz'
 """Stands for an answer: letters and digits only, which no template changes."""
 GIVEN = '{}\n{}\n\n'
@@ -148,7 +147,9 @@ class ChatEpisodeTemplate:
     def with_placeholders(self, chunks: Sequence[Chunk]) -> list[Chunk]:
         """Chunks with `<image>` where the template wrote the model's own image token; empty ones are left out."""
         return [
-            replace(chunk, text=chunk.text.replace(self.image_token, IMAGE_PLACEHOLDER)) for chunk in chunks if chunk.text
+            replace(chunk, text=chunk.text.replace(self.image_token, IMAGE_PLACEHOLDER))
+            for chunk in chunks
+            if chunk.text
         ]
 
     # ---- finding answers ----
@@ -182,8 +183,8 @@ class ChatEpisodeTemplate:
 
     def lost(self, exchange: Exchange) -> ValueError:
         return ValueError(
-            f'the chat template changes the answer {exchange.answer!r:.80} to the question {exchange.question!r:.80} so '
-            'much that it cannot be told from the rest; give conv_args.chat_template, a text or a file, that keeps it'
+            f'the chat template changes the answer {exchange.answer!r:.80} to {exchange.question!r:.80} so that it '
+            'cannot be told from the rest; give conv_args.chat_template, a text or a file, that keeps it'
         )
 
     def check(self, exchanges: Sequence[Exchange]) -> None:
@@ -220,7 +221,7 @@ def message(role: str, text: str) -> Message:
 
 
 def end_of(text: str, start: int, answer: str, after: str, last: bool) -> int | None:
-    """Where an answer that begins at `start` ends, which `after` follows, to the end of the text if it is the `last`."""
+    """Where an answer that begins at `start` ends; `after` follows, to the end of the text if it is the `last`."""
     for form in (answer, answer.strip(), answer.rstrip(), answer.lstrip()):
         stop = start + len(form)
         if text.startswith(form + after, start) and (not last or stop + len(after) == len(text)):

@@ -14,6 +14,9 @@ from typing import Any
 from torch import Tensor
 from transformers import PreTrainedModel
 
+OF_TOWER = ('last_hidden_state', 'hidden_states', 'attentions')
+"""What comes from the tower itself beside the features, and may have passed layers that features do not."""
+
 
 def take_part_without_images(model: PreTrainedModel, blank: Mapping[str, Tensor]) -> None:
     """In training, add 0 times the features of an image, `blank`, to the output of a batch without one.
@@ -33,7 +36,8 @@ def add_nothing(model: Any, args: Any, kwargs: dict[str, Any], output: Any, blan
         name: tensor.to(model.device, model.dtype if tensor.is_floating_point() else None)
         for name, tensor in blank.items()
     }
-    features = model.get_image_features(**inputs, return_dict=True)
+    outputs = model.get_image_features(**inputs, return_dict=True)
+    features = [value for name, value in outputs.items() if name not in OF_TOWER]
     nothing = sum(0 * tensor.sum() for tensor in floats(features))
     output.last_hidden_state = output.last_hidden_state + nothing
     return output
