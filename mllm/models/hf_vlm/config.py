@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from typing import Any
 
-from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig, PreTrainedTokenizerBase
+from transformers import CONFIG_MAPPING, PreTrainedConfig, PreTrainedTokenizerBase
 
 from mllm.models.hf_vlm.images import image_token_id
 from mllm.models.hub import part_config, part_faults
@@ -19,29 +19,23 @@ SHARED = ('image_grid_pinpoints',)
 
 
 def config_faults(config: Mapping[str, Any]) -> list[str]:
-    """What is wrong with a config given as a dict, one line each."""
-    faults = part_faults('config', config)
-    if faults:
-        return faults
-    return [
-        fault
-        for name, part in parts_of(config).items()
+    """What is wrong with a config given as a dict, or else with its parts, one line each."""
+    faults = [fault for name, part in parts_of(config).items() for fault in part_faults(f'config.{name}', part)]
+    return faults or part_faults('config', config)
+
+
+def parts_of(config: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The parts of a config that are dicts, by name, with the model type that each has if it names none."""
+    model_type = str(config.get('model_type'))
+    if model_type not in CONFIG_MAPPING:
+        return {}
+    config_class: Any = CONFIG_MAPPING[model_type]
+    default = config_class()
+    return {
+        name: {'model_type': getattr(default, name).model_type, **config[name]}
+        for name in config_class.sub_configs
         if isinstance(config.get(name), Mapping)
-        for fault in part_faults(f'config.{name}', {**config[name], 'model_type': part})
-    ]
-
-
-def parts_of(config: Mapping[str, Any]) -> dict[str, str]:
-    """The model types of a config's parts by name."""
-    kinds = {}
-    config_class: Any = CONFIG_MAPPING[config['model_type']]
-    for name, kind in config_class.sub_configs.items():
-        given = config.get(name) or {}
-        own = '' if kind is AutoConfig else kind.model_type
-        model_type = str(given.get('model_type', own)) if isinstance(given, Mapping) else own
-        if model_type in CONFIG_MAPPING:
-            kinds[name] = model_type
-    return kinds
+    }
 
 
 def describe(given: str | Mapping[str, Any], processor: Any, tokenizer: PreTrainedTokenizerBase) -> PreTrainedConfig:

@@ -52,7 +52,7 @@ class ImageEncoder:
                 f'{type(processor).__name__} makes {found[0]}: models that look at images from beside the sequence are '
                 'not among those of hf_vlm'
             )
-        self.per_row = frozenset(key for key, tensor in two.items() if is_per_row(one[key], tensor))
+        self.per_row = frozenset(key for key in two if key not in TEXT_KEYS and is_per_row(one[key], two[key]))
         self.token_key = next((key for key in TOKEN_KEYS if key in two and two[key].any()), None)
 
     def __call__(self, images: Sequence[Image.Image]) -> tuple[EncodedImages, list[str]]:

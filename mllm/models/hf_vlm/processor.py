@@ -79,22 +79,32 @@ def load_processor(
     with loading('processor', path):
         settings, _ = ProcessorMixin.get_processor_dict(path)
     own = processor_class(settings, config)
-    parts: dict[str, Any] = {'tokenizer': tokenizer, 'image_processor': load_image_processor(path, image_processor)}
-    if missing := [name for name in PARTS if name not in own.get_attributes()]:
-        raise ValueError(f'{own.__name__} takes no {" and no ".join(missing)}; this model cannot be used here')
-    with standing_in(own):
-        return without_videos(own).from_args_and_dict([parts.get(name) for name in own.get_attributes()], settings)
+    with torchvision_named(path):
+        parts: dict[str, Any] = {'tokenizer': tokenizer, 'image_processor': load_image_processor(path, image_processor)}
+        if missing := [name for name in PARTS if name not in own.get_attributes()]:
+            raise ValueError(f'{own.__name__} takes no {" and no ".join(missing)}; this model cannot be used here')
+        with standing_in(own):
+            return without_videos(own).from_args_and_dict([parts.get(name) for name in own.get_attributes()], settings)
 
 
 def load_image_processor(path: str, overrides: Mapping[str, Any]) -> Any:
     """The image processor that works on PIL images, whether torchvision is installed or not."""
     with loading('processor', path):
-        try:
-            return AutoImageProcessor.from_pretrained(path, backend='pil', **overrides)
-        except ImportError as error:
-            raise ValueError(
-                f'its image processor exists only for torchvision, which is not used here: {error}'
-            ) from error
+        return AutoImageProcessor.from_pretrained(path, backend='pil', **overrides)
+
+
+@contextmanager
+def torchvision_named(path: str) -> Iterator[None]:
+    """A processor that exists only for torchvision is told of as such, on the first line."""
+    try:
+        yield
+    except (ImportError, OSError, ValueError) as error:
+        if 'torchvision' not in str(error).lower():
+            raise
+        raise ValueError(
+            f'the processor of {path} exists only for torchvision, which is not installed; install the one that fits '
+            f'this torch, or use another model ({" ".join(str(error).split())})'
+        ) from error
 
 
 def processor_class(settings: Mapping[str, Any], config: PreTrainedConfig) -> Any:
