@@ -35,6 +35,7 @@ class HfVlmFamily(Family[HfVlmArguments]):
     """Models that transformers knows for images and text."""
 
     arguments = HfVlmArguments
+    layouts = ('mllm', 'hf')
 
     def preprocessor(self, args: HfVlmArguments) -> Preprocessor:
         with loading('tokenizer', args.tokenizer_path):
@@ -67,6 +68,14 @@ class HfVlmFamily(Family[HfVlmArguments]):
         blank, _ = encoder([encoder.blank()])
         take_part_without_images(model, blank.tensors)
         return model
+
+    def export(
+        self, model: PreTrainedModel, args: HfVlmArguments, preprocessor: Preprocessor, layout: str, folder: str
+    ) -> None:
+        super().export(model, args, preprocessor, layout, folder)
+        if layout == 'hf':
+            # The names that published weights have.
+            model.save_pretrained(folder)
 
 
 def decoder_name(model: PreTrainedModel) -> str:

@@ -12,6 +12,8 @@ from mllm.engine.collator import Collator
 from mllm.engine.loss import supervised_loss
 from mllm.evaluation.scoring import Scorer
 from mllm.models.builder import load_model
+from mllm.models.hf_vlm.arguments import HfVlmArguments
+from mllm.models.hf_vlm.family import HfVlmFamily
 from mllm.utils.weights import load_weights, save_weights
 from tests.models.hf_vlm.kinds import KINDS
 
@@ -86,7 +88,11 @@ def test_saving_keeps_the_model(model_type: str, build: Any, model_args: Any, en
     load_weights(strict, str(tmp_path))
     ours = load_model({**model_args(model_type, **changes), 'model_name_or_path': str(tmp_path)}, preprocessor)
     plain = AutoModelForImageTextToText.from_pretrained(tmp_path)
-    for loaded in (strict, ours, plain):
+    args = HfVlmArguments(**{key: value for key, value in model_args(model_type).items() if key != 'type'})
+    HfVlmFamily().export(model, args, preprocessor, 'hf', str(tmp_path / 'published'))
+    exported = AutoModelForImageTextToText.from_pretrained(tmp_path / 'published')
+    assert (tmp_path / 'published' / 'chat_template.jinja').is_file()
+    for loaded in (strict, ours, plain, exported):
         assert torch.equal(logits(loaded.eval(), preprocessor, [sample])[0], expected)
 
 
