@@ -6,26 +6,28 @@ make of the same conversation; `template.py` says what is done about the last an
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any, cast
 
 import torch
-from transformers import AutoModelForImageTextToText, PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
+from transformers import (
+    AutoModelForImageTextToText,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from mllm.models.family import Family
 from mllm.models.hf_vlm.arguments import HfVlmArguments
+from mllm.models.hf_vlm.chat import chat_template
 from mllm.models.hf_vlm.config import describe
 from mllm.models.hf_vlm.images import ImageEncoder, image_token_id
 from mllm.models.hf_vlm.limits import limits
-from mllm.models.hf_vlm.processor import copy_files, load_processor
-from mllm.models.hf_vlm.template import ChatEpisodeTemplate, Message
+from mllm.models.hf_vlm.processor import copy_files, load_image_processor, load_processor
 from mllm.models.hf_vlm.text_only import take_part_without_images
-from mllm.models.hf_vlm.vocabulary import own_bos, special_tokens
 from mllm.models.hub import check_complete, loading, part_config
 from mllm.models.prepare import prepare_model
-from mllm.models.tokens import add_tokens, load_tokenizer
+from mllm.models.tokens import add_tokens
 from mllm.registry import FORMATTERS, MODELS, TRANSFORMS
 from mllm.types import Preprocessor
 
@@ -39,12 +41,13 @@ class HfVlmFamily(Family[HfVlmArguments]):
 
     def preprocessor(self, args: HfVlmArguments) -> Preprocessor:
         with loading('tokenizer', args.tokenizer_path):
-            tokenizer = load_tokenizer(args.tokenizer_path, args.model_max_length)
+            # Never LLaMA-1's, which is what a sentencepiece file means to other families.
+            tokenizer = AutoTokenizer.from_pretrained(args.tokenizer_path, model_max_length=args.model_max_length)
         formatter = FORMATTERS.build(args.target_processor['boxes'])
         written = formatter.special_tokens()
         add_tokens(tokenizer, written, written)
         encoder = image_encoder(args, tokenizer)
-        template = chat_template(args, encoder.processor)
+        template = chat_template(encoder.processor, args.conv_args, args.processor_path)
         ends = [tokenizer.convert_tokens_to_ids(template.end_mark()), tokenizer.eos_token_id]
         transform = args.conv_args.get('transforms')
         return Preprocessor(
@@ -101,48 +104,7 @@ def image_encoder(args: HfVlmArguments, tokenizer: PreTrainedTokenizerBase) -> I
     """The model's processor, within the limits of `args`."""
     path = args.model_name_or_path
     config = part_config('config', cast(Any, args.config)) if path is None else part_config('model_name_or_path', path)
-    processor = load_processor(args.processor_path, tokenizer, config, args.image_processor)
-    values = {**limits(processor.image_processor, args.max_tiles, args.max_pixels), **args.image_processor}
-    for name, value in values.items():
-        # Some processors read it there too, to tell how much text an image is.
-        setattr(processor.image_processor, name, value)
-    return ImageEncoder(processor, values)
-
-
-def chat_template(args: HfVlmArguments, processor: Any) -> ChatEpisodeTemplate:
-    """The protocol of the model's own chat template, or of `conv_args.chat_template`."""
-    tokenizer, options = processor.tokenizer, args.conv_args
-    return ChatEpisodeTemplate(
-        render=partial(render, processor, template_text(args, processor), options.get('template_args') or {}),
-        image_token=processor.image_token,
-        special=special_tokens(tokenizer, processor.image_token),
-        end=tokenizer.eos_token or '',
-        bos=own_bos(tokenizer),
-        few_shot=options.get('few_shot', 'turns'),
-        system=options.get('system'),
-    )
-
-
-def template_text(args: HfVlmArguments, processor: Any) -> str:
-    """The chat template: that of `conv_args`, of the processor, or of its tokenizer."""
-    given = args.conv_args.get('chat_template')
-    if given is not None:
-        # A template is longer than a file's name can be, or at least has a brace.
-        return given if '{' in given else Path(given).read_text(encoding='utf-8')
-    found = processor.chat_template or processor.tokenizer.chat_template
-    if isinstance(found, dict):
-        found = found.get('default')
-    if not found:
-        raise ValueError(
-            f'{args.processor_path} has no chat template; give model_args.conv_args.chat_template, a file or a text'
-        )
-    return found
-
-
-def render(
-    processor: Any, template: str, template_args: Mapping[str, Any], messages: list[Message], generate: bool
-) -> str:
-    # Some classes override it, to read videos.
-    return ProcessorMixin.apply_chat_template(
-        processor, messages, template, tokenize=False, add_generation_prompt=generate, **template_args
-    )
+    own = load_image_processor(args.processor_path, args.image_processor)
+    values = {**limits(own, args.max_tiles, args.max_pixels), **args.image_processor}
+    limited = load_image_processor(args.processor_path, values)
+    return ImageEncoder(load_processor(args.processor_path, tokenizer, config, limited), values)

@@ -33,7 +33,6 @@ FILES = (
     'chat_template.json',
 )
 """What a processor is saved as, its tokenizer apart; most lack some of these."""
-PARTS = ('tokenizer', 'image_processor')
 VIDEO_FUNCTIONS = ('num2words',)
 """Names that a processor's module has as None while the package that serves its videos is not installed."""
 
@@ -69,27 +68,29 @@ def blank(own: type) -> Any:
 
 
 def load_processor(
-    path: str, tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig, image_processor: Mapping[str, Any]
+    path: str, tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig, image_processor: Any
 ) -> Any:
-    """The processor of a folder or of a name on the hub around `tokenizer`.
+    """The processor of a folder or of a name on the hub around `tokenizer` and `image_processor`.
 
-    `image_processor` overrides values of the image processor's own. ValueError if there is no processor for the
-    model, or if its images need torchvision.
+    ValueError if there is no processor for the model, or none without torchvision.
     """
     with loading('processor', path):
         settings, _ = ProcessorMixin.get_processor_dict(path)
     own = processor_class(settings, config)
-    with torchvision_named(path):
-        parts: dict[str, Any] = {'tokenizer': tokenizer, 'image_processor': load_image_processor(path, image_processor)}
-        if missing := [name for name in PARTS if name not in own.get_attributes()]:
+    parts = {'tokenizer': tokenizer, 'image_processor': image_processor}
+    with torchvision_named(path), standing_in(own):
+        known = own.get_attributes()
+        if missing := [name for name in parts if name not in known]:
             raise ValueError(f'{own.__name__} takes no {" and no ".join(missing)}; this model cannot be used here')
-        with standing_in(own):
-            return without_videos(own).from_args_and_dict([parts.get(name) for name in own.get_attributes()], settings)
+        return without_videos(own).from_args_and_dict([parts.get(name) for name in known], settings)
 
 
 def load_image_processor(path: str, overrides: Mapping[str, Any]) -> Any:
-    """The image processor that works on PIL images, whether torchvision is installed or not."""
-    with loading('processor', path):
+    """The image processor that works on PIL images, whether torchvision is installed or not.
+
+    `overrides` are values in place of its own. ValueError if it needs torchvision.
+    """
+    with torchvision_named(path), loading('processor', path):
         return AutoImageProcessor.from_pretrained(path, backend='pil', **overrides)
 
 

@@ -15,7 +15,7 @@ before answers that it is given: a model must be trained on the prompt that it w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -52,6 +52,7 @@ class ChatEpisodeTemplate:
     bos          what the tokenizer puts in front of a text that does not begin with it, '' for nothing
     few_shot     'turns': each support is a question and an answer of its own; 'one_turn': all are in the first question
     system       text of a system message, None for the template's own choice
+    plain        the roles whose messages the template takes as text, not as a list of parts
     """
 
     render: Render
@@ -61,6 +62,7 @@ class ChatEpisodeTemplate:
     bos: str = ''
     few_shot: str = 'turns'
     system: str | None = None
+    plain: Collection[str] = ()
 
     def segments(
         self, support: Sequence[Sequence[Turn]], queries: Sequence[Sequence[Turn]], answer_open: bool = False
@@ -142,7 +144,13 @@ class ChatEpisodeTemplate:
         messages = [] if self.system is None else [message('system', self.system)]
         for exchange in exchanges:
             messages += [message('user', exchange.question), message('assistant', exchange.answer)]
-        return messages
+        return [self.as_taken(entry) for entry in messages]
+
+    def as_taken(self, entry: Message) -> Message:
+        """A message in the form that the template takes its role's in."""
+        if entry['role'] not in self.plain:
+            return entry
+        return {**entry, 'content': ''.join(part['text'] for part in entry['content'])}
 
     def with_placeholders(self, chunks: Sequence[Chunk]) -> list[Chunk]:
         """Chunks with `<image>` where the template wrote the model's own image token; empty ones are left out."""
