@@ -21,10 +21,14 @@ OF_TOWER = ('last_hidden_state', 'hidden_states', 'attentions')
 def take_part_without_images(model: PreTrainedModel, blank: Mapping[str, Tensor]) -> None:
     """In training, add 0 times the features of an image, `blank`, to the output of a batch without one.
 
-    The inner model is hooked, which is called as a module under adapters too.
+    The inner model is hooked, which is called as a module under adapters too. ValueError for a model whose images are
+    no part of the sequence.
     """
     inner: Any = model.base_model
-    known = inspect.signature(inner.get_image_features).parameters
+    features = getattr(inner, 'get_image_features', None)
+    if features is None:
+        raise ValueError(f'{type(model).__name__} puts no features of images into its sequence, as models here must')
+    known = inspect.signature(features).parameters
     arguments = {name: tensor for name, tensor in blank.items() if name in known}
     inner.register_forward_hook(partial(add_nothing, blank=arguments), with_kwargs=True)
 

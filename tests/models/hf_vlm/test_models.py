@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from mmengine import Config
 from transformers import AutoModelForImageTextToText, set_seed
 
 from mllm.dataset.encoder import EpisodeEncoder
@@ -127,3 +128,14 @@ def test_parts_are_frozen_by_pattern_and_adapters_stand_in_the_decoder(model_typ
     collator = Collator(preprocessor, 'right', training=True)
     loss, _ = supervised_loss(model.train(), collator([encode(preprocessor, None, None)]))
     loss.backward()
+
+
+@pytest.mark.parametrize('base', ['smolvlm', 'qwen3_vl', 'internvl'])
+def test_the_bases_of_published_models_fit_their_class(base: str, build: Any, root: Path):
+    args = Config.fromfile(root / f'config/_base_/model/{base}.py').to_dict()['model_args']
+    changes = {key: value for key, value in args.items() if key not in ('type', 'model_name_or_path')}
+    model, preprocessor = build(base, **changes)
+    [tower] = changes['freeze']
+    frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
+    assert frozen == {name for name, _ in model.named_parameters() if name.startswith(f'{tower}.')}
+    assert preprocessor.max_length == args['model_max_length']
