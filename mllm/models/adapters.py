@@ -19,8 +19,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from mllm.models.arguments import LoraArgs
-from mllm.models.freeze import matches
 from mllm.models.hub import near
+from mllm.utils.patterns import matches
 
 
 def add_lora(model: nn.Module, lora: LoraArgs, tune: Sequence[str], default_target: Sequence[str]) -> None:

@@ -42,7 +42,8 @@ def add_tokens(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str], writte
 
     All are special, hence left out of decoded answers, but those that are `written` there: coordinates.
     """
-    known = tokenizer.get_vocab()
+    # A word of the vocabulary alone would be split, or joined with its neighbours; it keeps its id.
+    known = tokenizer.get_added_vocab()
     for token in tokens:
         if token not in known:
             added = swallowing(token)

@@ -140,6 +140,8 @@ def prepare(cfg: Config, training_args: TrainingArguments) -> tuple[MultimodalTr
             cfg.data_args.get('gen_kwargs'),
             show_progress=not training_args.disable_tqdm,
         ),
+        learning_rates=training_args.lr_by_part,  # type: ignore[arg-type]
+        ema_decay=training_args.ema_decay,
     )
     if not training_args.do_eval:
         evaluations.pop('eval', None)
