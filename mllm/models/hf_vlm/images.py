@@ -1,7 +1,11 @@
 """Stage 7 of a sample's way, the images of a model with a processor of its own: PIL -> its tensors and its text.
 
-What a processor makes of a few blank images tells the rest: which of its tensors have one entry per image (or tile) and
-are joined, which have a row per sample and are padded, and which further inputs the model wants for each token.
+What a processor makes of one blank image and of two tells the rest: on which axis each of its tensors counts images (or
+tiles, or patches), hence how samples are put together, and which further inputs the model wants for each token.
+
+    [n, ...]        images of all samples one after the other       Qwen-VL, InternVL, Gemma 3, LLaVA
+    [1, n, ...]     a row for each sample, filled up with zeros     Idefics2, Idefics3, SmolVLM
+    [1, .., n]      one after the other on that axis                MiniCPM-V
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ TOKEN_KEYS = ('mm_token_type_ids', 'token_type_ids')
 TEXT_KEYS = ('input_ids', 'attention_mask', *TOKEN_KEYS)
 PER_TOKEN_IMAGES = ('cross_attention_mask', 'image_attention_mask')
 """Inputs for each token and each image, of models whose images are no part of the sequence."""
+ROW_AXIS = 1
 PROBE_SIDE = 64
 """Side of the blank images, in pixels."""
 
@@ -40,7 +45,7 @@ class ImageEncoder:
     """`encode_images` and `collate_images` of the family's `Preprocessor`.
 
     arguments   go to the image processor at each call
-    per_row     names of tensors [1, n, ...]; the others are [n, ...] or have one entry for each tile or patch
+    axes        by name of a tensor, the axis that counts images; 1 means a row for each sample
     """
 
     def __init__(self, processor: Any, arguments: Mapping[str, Any]) -> None:
@@ -52,7 +57,7 @@ class ImageEncoder:
                 f'{type(processor).__name__} makes {found[0]}: models that look at images from beside the sequence are '
                 'not among those of hf_vlm'
             )
-        self.per_row = frozenset(key for key in two if key not in TEXT_KEYS and is_per_row(one[key], two[key]))
+        self.axes = {key: growing_axis(one[key], two[key]) for key in two if key not in TEXT_KEYS}
         self.token_key = next((key for key in TOKEN_KEYS if key in two and two[key].any()), None)
 
     def __call__(self, images: Sequence[Image.Image]) -> tuple[EncodedImages, list[str]]:
@@ -94,32 +99,34 @@ class ImageEncoder:
         if not given:
             return {}
         batch = {}
-        for key, example in given[0].tensors.items():
-            if key in self.per_row:
-                none = example[:, :0]
-                batch[key] = join([none if row is None else row.tensors[key] for row in rows])
+        for key, axis in self.axes.items():
+            if axis == ROW_AXIS:
+                none = given[0].tensors[key][:, :0]
+                batch[key] = join([none if row is None else row.tensors[key] for row in rows], axis=0)
             else:
-                batch[key] = join([row.tensors[key] for row in given])
+                batch[key] = join([row.tensors[key] for row in given], axis)
         return batch
 
 
-def is_per_row(one: Tensor, two: Tensor) -> bool:
-    """Whether a tensor that is `one` for an image and `two` for two counts images on its second axis."""
-    return two.ndim > 1 and one.shape[0] == two.shape[0] == 1 and two.shape[1] == 2 * one.shape[1]
+def growing_axis(one: Tensor, two: Tensor) -> int:
+    """The axis that counts images in a tensor that is `one` for an image and `two` for two; 0 if none grows."""
+    grown = [axis for axis, (size, twice) in enumerate(zip(one.shape, two.shape, strict=True)) if twice == 2 * size]
+    return grown[0] if grown else 0
 
 
-def join(tensors: Sequence[Tensor]) -> Tensor:
-    """Tensors one after the other on the first axis, filled up with zeros on the others."""
-    shape = [max(sizes) for sizes in zip(*(tensor.shape[1:] for tensor in tensors), strict=True)]
-    return torch.cat([padded(tensor, shape) for tensor in tensors])
+def join(tensors: Sequence[Tensor], axis: int) -> Tensor:
+    """Tensors one after the other on an axis, filled up with zeros on the others."""
+    shape = [max(sizes) for sizes in zip(*(tensor.shape for tensor in tensors), strict=True)]
+    return torch.cat([padded(tensor, shape, axis) for tensor in tensors], dim=axis)
 
 
-def padded(tensor: Tensor, shape: Sequence[int]) -> Tensor:
-    """A tensor [n, ...] with zeros at the end of each axis but the first, up to `shape`."""
-    if list(tensor.shape[1:]) == list(shape):
+def padded(tensor: Tensor, shape: Sequence[int], axis: int) -> Tensor:
+    """A tensor with zeros at the end of each axis but one, up to `shape`."""
+    wanted = [*shape[:axis], tensor.shape[axis], *shape[axis + 1 :]]
+    if list(tensor.shape) == wanted:
         return tensor
-    filled = tensor.new_zeros((len(tensor), *shape))
-    filled[(slice(None), *map(slice, tensor.shape[1:]))] = tensor
+    filled = tensor.new_zeros(wanted)
+    filled[tuple(map(slice, tensor.shape))] = tensor
     return filled
 
 

@@ -37,20 +37,36 @@ VIDEO_FUNCTIONS = ('num2words',)
 """Names that a processor's module has as None while the package that serves its videos is not installed."""
 
 
+class NoPart:
+    """Stands for a part that reads neither images nor text; whatever a processor asks it about is None."""
+
+    def __getattr__(self, name: str) -> None:
+        if name.startswith('__'):
+            raise AttributeError(name)
+
+
 class WithoutVideos(ProcessorMixin):
-    """Mixed into a processor's class: it may lack the parts that do not read images or text, and it keeps in
-    `image_texts` what it wrote for the images of its last call."""
+    """Mixed into a processor's class: it takes a `NoPart` for any part.
+
+    image_texts   what it wrote for the images of its last call
+    """
 
     image_texts: Sequence[str] = ()
 
     def check_argument_for_proper_class(self, argument_name: str, argument: Any) -> Any:
-        return None if argument is None else super().check_argument_for_proper_class(argument_name, argument)
+        if isinstance(argument, NoPart):
+            return type(argument)
+        return super().check_argument_for_proper_class(argument_name, argument)
 
     def get_text_with_replacements(
         self, text: list[str], images_replacements: Sequence[str] = (), *others: Any, **named: Any
     ) -> Any:
         self.image_texts = list(images_replacements)
         return super().get_text_with_replacements(text, list(images_replacements), *others, **named)
+
+    def __repr__(self) -> str:
+        """Stock writes all parts, a `NoPart` too."""
+        return type(self).__name__
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Workers that are spawned find the processor's own class by its name, but not one made here."""
@@ -78,11 +94,12 @@ def load_processor(
         settings, _ = ProcessorMixin.get_processor_dict(path)
     own = processor_class(settings, config)
     parts = {'tokenizer': tokenizer, 'image_processor': image_processor}
-    with torchvision_named(path), standing_in(own):
+    with torchvision_named(path):
         known = own.get_attributes()
-        if missing := [name for name in parts if name not in known]:
-            raise ValueError(f'{own.__name__} takes no {" and no ".join(missing)}; this model cannot be used here')
-        return without_videos(own).from_args_and_dict([parts.get(name) for name in known], settings)
+    if missing := [name for name in parts if name not in known]:
+        raise ValueError(f'{own.__name__} takes no {" and no ".join(missing)}; this model cannot be used here')
+    with standing_in(own):
+        return without_videos(own).from_args_and_dict([parts.get(name, NoPart()) for name in known], settings)
 
 
 def load_image_processor(path: str, overrides: Mapping[str, Any]) -> Any:
