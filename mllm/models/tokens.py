@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
@@ -42,10 +42,10 @@ def add_tokens(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str], writte
 
     All are special, hence left out of decoded answers, but those that are `written` there: coordinates.
     """
-    # A word of the vocabulary alone would be split, or joined with its neighbours; it keeps its id.
-    known = tokenizer.get_added_vocab()
+    # A special token that is a mere word of the vocabulary may be split or joined with its neighbours; it keeps its id.
+    words, known = tokenizer.get_vocab(), cast(dict[str, int], tokenizer.added_tokens_encoder)
     for token in tokens:
-        if token not in known:
+        if token not in (words if token in written else known):
             added = swallowing(token)
             if token in written:
                 added.special = False
