@@ -20,8 +20,8 @@ from torch.nn import functional
 from transformers import GenerationConfig
 
 from mllm.models.flamingo.config import FlamingoConfig
-from mllm.models.flamingo.legacy import from_original, to_original
-from mllm.models.flamingo.modeling import FlamingoForConditionalGeneration
+from mllm.models.flamingo.legacy import from_original, to_live, to_original
+from mllm.models.flamingo.modeling import FlamingoForConditionalGeneration, count_images
 from mllm.models.flamingo.published import read_checkpoint, text_config, vision_config
 from tests.parity.compare import Result, difference
 
@@ -37,7 +37,13 @@ def check(folder: Path) -> list[Result]:
     model = from_original(read_checkpoint(folder / 'state_dict.safetensors'), describe(sizes))
     otter = 'text_config' in sizes
     compare = Comparison(model, io, sizes)
-    return [*compare.passes(), *(compare.otter() if otter else compare.openflamingo()), *copies(model, io, otter)]
+    tower = folder / 'vision_hf.safetensors'
+    return [
+        *compare.passes(),
+        *(compare.otter() if otter else compare.openflamingo()),
+        *copies(model, io, otter),
+        *(towers(model, load_file(tower)) if tower.is_file() else ()),
+    ]
 
 
 def describe(sizes: Mapping[str, Any]) -> FlamingoConfig:
@@ -87,29 +93,42 @@ class Comparison:
         pixels, mask = io['vision_x'], io['attention_mask'].bool()
         yield 'vision_tokens', difference(model.vision_features(pixels.flatten(0, 2)), io['vision_tokens'])
         yield 'perceiver_out', difference(model.encode_images(pixels), io['perceiver_out'])
-        logits = model(io['input_ids'], io['attention_mask'], pixel_values=pixels).logits
+        logits = model(io['input_ids'], io['attention_mask'], **self.images(io['input_ids'], pixels)).logits
         yield 'logits', difference(logits[mask], io['logits'][mask])
         loss = functional.cross_entropy(logits[:, :-1].flatten(0, 1), io['labels'][:, 1:].flatten())
         yield 'loss', difference(loss, io['loss'].squeeze())
         if 'logits_row0_alone' in io:
-            alone = model(io['input_ids'][:1], io['attention_mask'][:1], pixel_values=pixels[:1]).logits
+            first = self.images(io['input_ids'][:1], pixels[:1])
+            alone = model(io['input_ids'][:1], io['attention_mask'][:1], **first).logits
             yield 'logits_row0_alone', difference(alone[mask[:1]], io['logits_row0_alone'][mask[:1]])
         if 'cached_cont_logits' in io:
             yield 'cached_cont_logits', self.continuation()
         if 'logits_Timg1_two_image_tokens' in io:
+            # The original computes something for an <image> without an image; here it is an error, if not asked for.
             yield 'logits_Timg1_two_image_tokens: refused', self.refuses(pixels[:, :1])
+            few = model(io['input_ids'], io['attention_mask'], **self.images(io['input_ids'], pixels[:, :1])).logits
+            yield 'logits_Timg1_two_image_tokens', difference(few[mask], io['logits_Timg1_two_image_tokens'][mask])
 
     def continuation(self) -> float:
         """Tokens after a cached prompt."""
         model, io = self.model, self.io
         mask = torch.cat([io['attention_mask'], torch.ones_like(io['cached_cont_ids'])], dim=1)
-        first = model(io['input_ids'], io['attention_mask'], pixel_values=io['vision_x'], use_cache=True)
+        images = self.images(io['input_ids'], io['vision_x'])
+        first = model(io['input_ids'], io['attention_mask'], **images, use_cache=True)
         second = model(io['cached_cont_ids'], mask, past_key_values=first.past_key_values)
         logits = torch.cat([first.logits, second.logits], dim=1)
         return difference(logits[mask.bool()], io['cached_cont_logits'][mask.bool()])
 
+    def images(self, ids: Tensor, pixels: Tensor) -> dict[str, Tensor]:
+        """Pixels; where their number is not that of the <image> tokens, already encoded, which is not checked."""
+        try:
+            count_images(ids, pixels, None, self.model.config.media_token_id)
+        except ValueError:
+            counts = torch.full((len(pixels),), pixels.shape[1])
+            return {'media': self.model.encode_images(pixels), 'media_counts': counts}
+        return {'pixel_values': pixels}
+
     def refuses(self, pixels: Tensor) -> bool:
-        """The original computed something for an <image> without an image; here it is an error."""
         try:
             self.model(self.io['input_ids'], self.io['attention_mask'], pixel_values=pixels)
         except ValueError:
@@ -146,10 +165,18 @@ class Comparison:
         found = self.model.generate(
             input_ids=self.io[ids],
             attention_mask=self.io[mask],
-            pixel_values=self.io['vision_x'],
             generation_config=config,
+            **self.images(self.io[ids], self.io['vision_x']),
         )
         return torch.equal(found, wanted)
+
+
+def towers(model: FlamingoForConditionalGeneration, other: Mapping[str, Tensor]) -> Iterator[Result]:
+    """The same tower under the names of transformers 4."""
+    own = model.vision_tower.state_dict()
+    found = to_live({f'vision_encoder.{name}': tensor for name, tensor in other.items()}, model)
+    same = [torch.equal(tensor, own[name.removeprefix('vision_tower.')]) for name, tensor in found.items()]
+    yield "the tower by transformers' names", all(same) and len(same) == len(own)
 
 
 @torch.no_grad()
@@ -161,5 +188,9 @@ def copies(model: FlamingoForConditionalGeneration, io: Mapping[str, Tensor], ot
     with TemporaryDirectory() as folder:
         model.save_pretrained(folder)
         loaded = FlamingoForConditionalGeneration.from_pretrained(folder)
-    logits = [one(io['input_ids'], io['attention_mask'], pixel_values=io['vision_x']).logits for one in (model, loaded)]
+    counts = torch.full((len(io['vision_x']),), io['vision_x'].shape[1])
+    logits = [
+        one(io['input_ids'], io['attention_mask'], media=one.encode_images(io['vision_x']), media_counts=counts).logits
+        for one in (model, loaded)
+    ]
     yield 'save_pretrained and from_pretrained', difference(*logits)

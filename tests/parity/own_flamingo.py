@@ -25,14 +25,14 @@ def norm(weights: dict[str, Tensor], name: str, x: Tensor) -> Tensor:
     return functional.layer_norm(x, (WIDTH,), weights[f'{name}.weight'], weights[f'{name}.bias'])
 
 
-def attention(weights: dict[str, Tensor], name: str, query: Tensor, context: Tensor) -> Tensor:
-    """Of [n, W] over [s, W], head by head."""
+def attention(weights: dict[str, Tensor], name: str, query: Tensor, context: Tensor, evenly: bool = False) -> Tensor:
+    """Of [n, W] over [s, W], head by head; `evenly` to all of it."""
     q = query @ weights[f'{name}.to_q.weight'].T
     k, v = (context @ weights[f'{name}.to_kv.weight'].T).chunk(2, dim=1)
     heads = []
     for head in range(HEADS):
         part = slice(head * HEAD, (head + 1) * HEAD)
-        chances = (q[:, part] @ k[:, part].T / HEAD**0.5).softmax(1)
+        chances = (q[:, part] @ k[:, part].T * (0 if evenly else HEAD**-0.5)).softmax(1)
         heads.append(chances @ v[:, part])
     return torch.cat(heads, dim=1) @ weights[f'{name}.to_out.weight'].T
 
@@ -124,13 +124,23 @@ class Original:
             x = out[0] if isinstance(out, tuple) else out
         return self.llm.lm_head(model.norm(x))[0]
 
+    def all_logits(self, rows: tuple[list[int], ...], pixels: Tensor) -> Tensor:
+        """Of each row, with zeros at the padding on its left, [B, L, V]."""
+        found = [self.logits(row, images) for row, images in zip(rows, pixels, strict=True)]
+        width = max(map(len, rows))
+        return torch.stack([functional.pad(one, (0, 0, width - len(one), 0)) for one in found])
+
     def condition(self, name: str, x: Tensor, ids: list[int], media: list[Tensor], blind_after: int | None) -> Tensor:
         weights, seen, added = self.weights, 0, []
         for place, (token, text) in enumerate(zip(ids, x, strict=True)):
             seen += token == IMAGE
             blind = seen == 0 or (blind_after is not None and place >= blind_after)
             query = norm(weights, f'{name}.attn.norm', text[None])
-            added.append(torch.zeros(WIDTH) if blind else attention(weights, f'{name}.attn', query, media[seen - 1])[0])
+            # The original masks every image for a token beyond the last one, which leaves all of them alike.
+            beyond = seen > len(media)
+            looks = torch.cat(media) if beyond else media[seen - 1]
+            found = attention(weights, f'{name}.attn', query, looks, evenly=beyond)[0]
+            added.append(torch.zeros(WIDTH) if blind else found)
         x = x + weights[f'{name}.attn_gate'].tanh() * torch.stack(added)
         return x + weights[f'{name}.ff_gate'].tanh() * feed_forward(weights, f'{name}.{self.flat}', x)
 
@@ -197,11 +207,8 @@ def padded(rows: tuple[list[int], ...], fill: int) -> Tensor:
 def write(folder: Path, original: Original, frames: int, **sizes: Any) -> Path:
     """What a folder of the kind holds, for `ROWS`."""
     pixels = torch.randn(2, 2, frames, 3, 28, 28)
-    per_row = [original.logits(row, images) for row, images in zip(ROWS, pixels, strict=True)]
     ids, mask = padded(ROWS, PAD), padded(tuple([1] * len(row) for row in ROWS), 0)
-    logits = torch.zeros(*ids.shape, 64)
-    for row, found in zip(logits, per_row, strict=True):
-        row[-len(found) :] = found
+    logits = original.all_logits(ROWS, pixels)
     # Nothing that is computed at padding means anything, so the first token is not learnt.
     labels = torch.where((mask == 1) & (ids != IMAGE) & (ids != 1), ids, -100)
     steps = {blind: [] for blind in (False, True)}
@@ -214,21 +221,19 @@ def write(folder: Path, original: Original, frames: int, **sizes: Any) -> Path:
         'labels': labels,
         'logits': logits,
         'loss': functional.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten()).reshape(1),
-        'logits_row0_alone': per_row[0][None],
+        'logits_row0_alone': original.logits(ROWS[0], pixels[0])[None],
         'vision_tokens': original.tokens(pixels.flatten(0, 2)),
         'perceiver_out': torch.stack([torch.stack([original.resample(image) for image in row]) for row in pixels]),
     }
     seeing, blind = padded(tuple(steps[False]), PAD), padded(tuple(steps[True]), PAD)
     if original.otter:
-        io |= {'gen_input_ids': ids, 'gen_attention_mask': mask, 'logits_Timg1_two_image_tokens': logits}
+        io |= {'gen_input_ids': ids, 'gen_attention_mask': mask}
+        io['logits_Timg1_two_image_tokens'] = original.all_logits(ROWS, pixels[:, :1])
         io |= {'generated_ids_cache': blind, 'generated_ids_nocache': seeing}
     else:
-        longer = [original.logits(row, images) for row, images in zip(steps[False], pixels, strict=True)]
-        more = torch.zeros(2, seeing.shape[1], 64)
-        for row, found in zip(more, longer, strict=True):
-            row[-len(found) :] = found
         io |= {'generated_ids': seeing, 'generated_ids_nocache': seeing, 'generated_ids_no_eos': seeing}
-        io |= {'cached_cont_ids': seeing[:, ids.shape[1] :], 'cached_cont_logits': more}
+        io |= {'cached_cont_ids': seeing[:, ids.shape[1] :]}
+        io['cached_cont_logits'] = original.all_logits(tuple(steps[False]), pixels)
     folder.mkdir(parents=True)
     tensors = (original.state_dict(), io)
     for name, state in zip(('state_dict', 'io'), tensors, strict=True):

@@ -18,6 +18,7 @@ def folder(request, tmp_path: Path) -> Path:
 
 def test_everything_is_as_computed_by_hand(folder: Path):
     results = dict(check(folder))
+    assert ('logits_Timg1_two_image_tokens' in results) == ('otter' in folder.name)
     assert {'logits', 'loss', 'vision_tokens', 'perceiver_out', 'export and import'} <= results.keys()
     for name, value in results.items():
         assert value is True if isinstance(value, bool) else value < 1e-5, name

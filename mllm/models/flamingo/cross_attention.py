@@ -24,26 +24,29 @@ class Conditioning:
     media   [B, T * N, D], None where the batch has no image
     mask    [B, 1, L, T * N], True where a token looks; all True for tokens that see none
     sees    [B, L, 1], whether a token sees an image
+    evenly  [B, L, 1], whether it sees all latents alike
     """
 
     media: Tensor | None = None
     mask: Tensor | None = None
     sees: Tensor | None = None
+    evenly: Tensor | None = None
 
 
 def conditioning(media: Tensor, times: Tensor, counts: Tensor, immediate: bool) -> Conditioning:
     """Who sees what, for tokens with text_time `times` [B, L] in rows with `counts` [B] images in `media` [B, T, N, D].
 
-    A token beyond the last image, which only a model can have written, looks at all of the row's, as in the original.
+    A token beyond the last image, which only a model can have written, sees all of the row's alike: the original masks
+    every image for it, and a softmax of equal scores remains.
     """
     numbers = torch.arange(1, media.shape[1] + 1, device=media.device)
     own = (numbers <= counts[:, None])[:, None]
     times = times[..., None]
-    wanted = (times == numbers) | (times > counts[:, None, None]) if immediate else times >= numbers
-    looks = wanted & own
+    beyond = (times > counts[:, None, None]) & immediate
+    looks = ((times == numbers) | beyond if immediate else times >= numbers) & own
     sees = looks.any(-1, keepdim=True)
     mask = (looks | ~sees).repeat_interleave(media.shape[2], dim=-1)
-    return Conditioning(media.flatten(1, 2), mask[:, None], sees)
+    return Conditioning(media.flatten(1, 2), mask[:, None], sees, beyond)
 
 
 class MaskedCrossAttention(nn.Module):
@@ -58,9 +61,12 @@ class MaskedCrossAttention(nn.Module):
         self.to_kv = nn.Linear(media_width, 2 * inner, bias=False)
         self.to_out = nn.Linear(inner, width, bias=False)
 
-    def forward(self, text: Tensor, media: Tensor, mask: Tensor, sees: Tensor) -> Tensor:
-        queries = self.to_q(self.norm(text))
-        return self.to_out(attend(queries, self.to_kv(media.to(queries.dtype)), self.heads, mask) * sees)
+    def forward(self, text: Tensor, given: Any) -> Tensor:
+        """[B, L, W] and a `Conditioning` with images -> [B, L, W]."""
+        queries = self.to_q(self.norm(text)) * ~given.evenly
+        return self.to_out(
+            attend(queries, self.to_kv(given.media.to(queries.dtype)), self.heads, given.mask) * given.sees
+        )
 
 
 class GatedCrossAttentionBlock(GradientCheckpointingLayer):
@@ -76,7 +82,7 @@ class GatedCrossAttentionBlock(GradientCheckpointingLayer):
     def forward(self, text: Tensor, given: Conditioning) -> Tensor:
         """[B, L, W] -> [B, L, W]. Without an image only the feed-forward adds to the text."""
         if given.media is not None:
-            text = text + self.attn_gate.tanh() * self.attn(text, given.media, given.mask, given.sees)  # type: ignore[arg-type]
+            text = text + self.attn_gate.tanh() * self.attn(text, given)
         return text + self.ff_gate.tanh() * self.feed_forward(text)
 
 

@@ -132,7 +132,8 @@ class FlamingoForConditionalGeneration(PreTrainedModel, GenerationMixin):
         attention_mask   [B, L], or of cache and tokens together
         pixel_values     [B, T, F, 3, H, W], the images of the <image> tokens of `input_ids`, zeros after a row's last
         media_counts     [B], images of each row; without it, those up to the last that is not all zeros
-        media            instead of pixel_values what `encode_images` made of them, with `media_counts`
+        media            instead of pixel_values what `encode_images` made of them, with `media_counts`; not checked:
+                         tokens beyond a row's last image, which a model may have written, see all of its images
         past_key_values  remembers the images before `input_ids`
         ValueError if <image> tokens and images of a row differ in number.
         """
@@ -196,16 +197,18 @@ class FlamingoForConditionalGeneration(PreTrainedModel, GenerationMixin):
     def generate(
         self, *args: Any, pixel_values: Tensor | None = None, media_counts: Tensor | None = None, **kwargs: Any
     ) -> Any:
-        """`GenerationMixin.generate`; images are encoded once, for all steps and beams."""
+        """`GenerationMixin.generate`; images are encoded once, for all steps and beams. Arguments as for `forward`."""
         parent: Any = super()
         ids: Any = args[0] if args else kwargs.get('input_ids', kwargs.get('inputs'))
         cache: Any = kwargs.get('past_key_values')
         new = ids if is_empty(cache) else ids[:, cache.get_seq_length() :]
-        if pixel_values is None:
-            refuse_images(new, self.config.media_token_id)
-        else:
-            kwargs['media_counts'] = count_images(new, pixel_values, media_counts, self.config.media_token_id)
+        if pixel_values is not None:
+            media_counts = count_images(new, pixel_values, media_counts, self.config.media_token_id)
             kwargs['media'] = self.encode_images(pixel_values)
+        elif 'media' not in kwargs:
+            refuse_images(new, self.config.media_token_id)
+        if media_counts is not None:
+            kwargs['media_counts'] = media_counts
         return parent.generate(*args, **kwargs)
 
 

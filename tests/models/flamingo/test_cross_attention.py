@@ -32,6 +32,7 @@ def test_a_token_looks_at_the_last_image_or_at_all_before_it(rows: list[list[boo
 
 def test_a_token_beyond_the_last_image_looks_at_all_of_its_own_row():
     found = conditioning(torch.zeros(2, 3, 1, 4), torch.tensor([[3, 4], [1, 2]]), torch.tensor([3, 1]), True)
+    assert found.evenly[..., 0].tolist() == [[False, True], [False, True]]
     assert found.mask[:, 0].tolist() == [[[False, False, True], [True] * 3], [[True, False, False]] * 2]
 
 
