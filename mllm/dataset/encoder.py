@@ -232,8 +232,8 @@ class EpisodeEncoder:
                 f'the tokenizer merges the prompt with the answer {text!r}; its likelihood cannot be taken'
             )
         # A chat template goes on after the end mark, which is the last thing that the model writes.
-        stop = len(ids) - tokens.supervised[::-1].index(True)
-        return ids[start:stop]
+        learnt = [place for place, supervised in enumerate(tokens.supervised) if supervised]
+        return ids[start : learnt[-1] + 1] if learnt else ids[start:]
 
 
 def clip_target(target: Target | None, size: tuple[int, int]) -> tuple[Target | None, int]:
