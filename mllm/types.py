@@ -193,6 +193,7 @@ class Preprocessor:
     max_length        longest sequence in tokens
     end_token_ids     after these the model has written its answer; empty: the tokenizer's end of sequence
     token_inputs      see `TokenInputs`, None for models that need no such inputs
+    save              writes to a folder what a saved model needs beside weights and tokenizer, None for nothing
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -205,3 +206,4 @@ class Preprocessor:
     max_length: int
     end_token_ids: tuple[int, ...] = ()
     token_inputs: TokenInputs | None = None
+    save: Callable[[str], None] | None = None

@@ -225,13 +225,15 @@ class EpisodeEncoder:
         closed = [*(item.turns for item in queries[:-1]), turns]
         segments = self.preprocessor.episode_template.segments([item.turns for item in support], closed)
         segment = replace(place_images(segments, runs, self.image_token)[-1], eos=False)
-        ids = tokenize_segment(segment, self.preprocessor.tokenizer).input_ids
-        start = len(prompt.input_ids)
+        tokens = tokenize_segment(segment, self.preprocessor.tokenizer)
+        ids, start = tokens.input_ids, len(prompt.input_ids)
         if ids[:start] != prompt.input_ids:
             raise ValueError(
                 f'the tokenizer merges the prompt with the answer {text!r}; its likelihood cannot be taken'
             )
-        return ids[start:]
+        # A chat template goes on after the end mark, which is the last thing that the model writes.
+        stop = len(ids) - tokens.supervised[::-1].index(True)
+        return ids[start:stop]
 
 
 def clip_target(target: Target | None, size: tuple[int, int]) -> tuple[Target | None, int]:

@@ -190,8 +190,13 @@ class MultimodalTrainer(SavingTrainer):
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
         super()._save(output_dir, state_dict)
-        if self.average and self.saving and self.args.should_save:
-            self.average.save(str(output_dir))
+        if not self.args.should_save:
+            return
+        folder = str(output_dir or self.args.output_dir)
+        if self.preprocessor.save is not None:
+            self.preprocessor.save(folder)
+        if self.average and self.saving:
+            self.average.save(folder)
 
     def _load_best_model(self) -> None:
         super()._load_best_model()
