@@ -66,7 +66,7 @@ def test_decay_leaves_rows_alone_that_do_not_learn(preprocessor, tiny, tmp_path)
     weight = trainer.model.get_input_embeddings().weight
     before = weight.detach().clone()
     learns = torch.zeros(len(weight), 1)
-    learns[torch.tensor(preprocessor.tokenizer.convert_tokens_to_ids(list('abcdefghij')))] = 1
+    learns[: len(weight) // 2] = 1
     weight.register_hook(lambda gradient: gradient * learns)
     trainer.train()
     changed = (weight != before).any(1)
