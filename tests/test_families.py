@@ -61,7 +61,7 @@ def predictions(folder: Path) -> list[tuple[str, dict[str, float]]]:
     return [(row['pred'], row['score']) for row in rows]
 
 
-@pytest.mark.parametrize(('family', 'option'), CASES, ids='-'.join)
+@pytest.mark.parametrize(('family', 'option'), CASES, ids=map('-'.join, CASES))
 def test_a_family_trains_resumes_evaluates_and_exports(
     start: Callable[..., dict[str, Any]], tmp_path: Path, family: str, option: str
 ):
