@@ -210,6 +210,11 @@ class MultimodalTrainer(SavingTrainer):
             set_learning_rates(optimizer, cast(nn.Module, self.model if model is None else model), self.learning_rates)
         return optimizer
 
+    def get_decay_parameter_names(self, model: Any) -> list[str]:
+        """Without those that learn in part: decay would shrink the rows that do not."""
+        partly = {name for name, one in model.named_parameters(remove_duplicate=False) if one._backward_hooks}
+        return [name for name in super().get_decay_parameter_names(model) if name not in partly]
+
     # ---- data and loss ----
 
     def get_train_dataloader(self) -> DataLoader[Any]:

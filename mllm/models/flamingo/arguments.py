@@ -45,7 +45,7 @@ class FlamingoArguments(ModelArguments):
                                  dict(perceiver_depth=, num_latents=, num_heads=, head_dim=, ff_mult=)
     freeze_vision_tower, freeze_llm
     tune_embeddings              of a frozen language model: its rows of the tokens added here learn ('added'), 'all',
-                                 or 'none'. Weight decay would shrink the other rows: leave it at 0, or use 'none'
+                                 or 'none'
     tune_lm_head                 the frozen language model's head learns
     conv_args                    conv_template alone is enough: there is an episode_template of the same name
     """

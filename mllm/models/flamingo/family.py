@@ -135,7 +135,7 @@ def learn_rows(model: Any, rows: list[int]) -> None:
     """Let only these rows of the word embeddings learn. Sharded by FSDP, all rows do."""
     weight = model.get_input_embeddings().weight
     mask = torch.zeros(len(weight), 1)
-    mask[rows] = 1
+    mask[torch.tensor(rows)] = 1
     weight.register_hook(partial(keep_rows, mask=mask))
 
 

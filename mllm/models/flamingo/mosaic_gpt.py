@@ -18,6 +18,9 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.modeling_utils import slice_logits_to_keep
 
+LOWEST = torch.finfo(torch.float16).min
+"""Added to scores of what may not be looked at: in every precision a number, so rows of padding stay numbers."""
+
 
 class MosaicGPTConfig(PreTrainedConfig):
     """Fields that change what is computed; published configs have more, for training from nothing."""
@@ -205,8 +208,7 @@ def attention_bias(mask: Tensor, length: int, slopes: Tensor, dtype: torch.dtype
     distance = torch.arange(1 - total, 1, device=mask.device)
     causal = torch.ones(length, total, dtype=torch.bool, device=mask.device).tril(total - length)
     allowed = causal & mask.bool()[:, None, None]
-    lowest = torch.finfo(dtype).min
-    return torch.where(allowed, (slopes[:, None] * distance)[:, None].to(dtype), lowest)
+    return torch.where(allowed, (slopes[:, None] * distance)[:, None].to(dtype), LOWEST)
 
 
 AutoConfig.register(MosaicGPTConfig.model_type, MosaicGPTConfig, exist_ok=True)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import save_torch_state_dict
 from torch import Tensor
 from transformers import AutoConfig, CLIPVisionConfig, PreTrainedConfig
 from transformers.utils import CONFIG_NAME
@@ -16,7 +15,7 @@ from transformers.utils import CONFIG_NAME
 from mllm.models.flamingo.config import FlamingoConfig
 from mllm.models.flamingo.legacy import embeddings_name, to_original
 from mllm.models.flamingo.modeling import FlamingoForConditionalGeneration
-from mllm.utils.published_weights import read_any, read_folder, read_pickle
+from mllm.utils.published_weights import read_any, read_folder, read_pickle, write_bins
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
@@ -90,6 +89,5 @@ def save_otter(model: FlamingoForConditionalGeneration, folder: str | Path) -> N
         'text_config': config.text_config.to_dict(),
         'vision_config': config.vision_config.to_dict(),
     }
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    Path(folder, CONFIG_NAME).write_text(json.dumps(fields, indent=2))
-    save_torch_state_dict(to_original(model, 'otter'), folder, safe_serialization=False)
+    write_bins(to_original(model, 'otter'), folder)
+    Path(folder, CONFIG_NAME).write_text(json.dumps(fields, indent=2), encoding='utf-8')

@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from mllm.conversation.episode_template import EpisodeTemplate
 from mllm.models.flamingo.arguments import FlamingoArguments
-from mllm.models.flamingo.family import FlamingoFamily
+from mllm.models.flamingo.family import FlamingoFamily, without_bos
 from mllm.models.flamingo.published import save_otter
 from mllm.registry import MODELS
 
@@ -37,8 +37,8 @@ class OtterFamily(FlamingoFamily):
     template = 'otter'
 
     def fit_template(self, template: EpisodeTemplate, tokenizer: PreTrainedTokenizerBase) -> EpisodeTemplate:
-        """Otter writes BOS itself, whatever its tokenizer does."""
-        return template
+        """Otter writes BOS itself, whatever its tokenizer does, if that has one."""
+        return template if tokenizer.bos_token_id is not None else without_bos(template)
 
     def write_original(self, model: Any, args: FlamingoArguments, folder: str) -> None:
         save_otter(model, folder)

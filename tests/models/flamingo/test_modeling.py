@@ -203,6 +203,14 @@ def test_a_frozen_tower_is_not_differentiated(flamingo):
     assert model.encode_images(pixels_of([1])).requires_grad
 
 
+def test_image_tokens_may_be_normed_as_in_some_versions_of_open_clip(flamingo):
+    plain, normed = flamingo(), flamingo(vision_post_layernorm=True)
+    torch.nn.init.normal_(normed.vision_tower.post_layernorm.weight)
+    pixels = pixels_of([1]).flatten(0, 2)
+    wanted = normed.vision_tower.post_layernorm(plain.vision_features(pixels))
+    torch.testing.assert_close(normed.vision_features(pixels), wanted)
+
+
 def test_only_the_positions_asked_for_are_projected(flamingo, kind: str):
     model = flamingo(kind)
     ids, mask = ids_of(*ROWS)

@@ -37,6 +37,21 @@ def test_padding_and_cache_change_nothing(changes: dict[str, Any]):
     assert any(name.endswith('bias') for name in model.state_dict()) != changes['no_bias']
 
 
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+def test_padding_stays_a_number_in_half_precision(dtype: torch.dtype):
+    set_seed(1)
+    model = MosaicGPTForCausalLM(MosaicGPTConfig(**SMALL, alibi=True)).eval()
+    ids, mask = torch.tensor([[0, 0, 5, 6, 7]]), torch.tensor([[0, 0, 1, 1, 1]])
+    with torch.no_grad():
+        whole = model(ids, attention_mask=mask).logits[:, 2:]
+        with torch.autocast('cpu', dtype=dtype):
+            half = model(ids, attention_mask=mask).logits
+        converted = model.to(dtype)(ids, attention_mask=mask).logits
+    for found in (half, converted):
+        assert found.isfinite().all()
+        assert (found[:, 2:].float() - whole).norm() / whole.norm() < 0.05
+
+
 def test_later_tokens_do_not_reach_earlier_ones():
     model = MosaicGPTForCausalLM(MosaicGPTConfig(**SMALL, alibi=True)).eval()
     first, second = (model(torch.tensor([[1, 2, 3, last]])).logits for last in (4, 5))
