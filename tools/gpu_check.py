@@ -1,10 +1,11 @@
-"""What a GPU computes, and how fast: attention kernels against eager, training, LoRA steps, generation; a table for docs/benchmarks.md.
+"""What a GPU computes, and how fast: kernels against eager attention, training, LoRA, generation; as a Markdown table.
 
-python tools/gpu_check.py [--models llava_7b openflamingo_3b smolvlm_500m] [--out FILE.md]
+python tools/gpu_check.py [--models llava_7b flamingo_9b smolvlm_500m] [--out FILE.md]
 python tools/gpu_check.py --device cpu --tiny      the same code on tiny models, which says nothing about a GPU
 
-Weights are drawn, of published sizes, and episodes are made up. Exit status 1 if a kernel differs from eager attention by more
-than 2e-2 in bfloat16 or 1e-4 in float32 (relative, over all logits), 2 without a GPU.
+Weights are drawn, of published sizes (tools/benchmark/gpu_models.py), and episodes are made up. Exit status 1 if a
+kernel differs from eager attention by more than 2e-2 in bfloat16 or 1e-4 in float32 (relative, over all logits), 2
+without a GPU.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ from mllm.engine.loss import supervised_loss
 from mllm.models.adapters import add_lora
 from mllm.models.builder import load_model, load_preprocessor
 from mllm.types import Episode, Preprocessor, RawItem, Turn
+from tools.benchmark.gpu_models import CASES, Case
 
 ROOT = Path(__file__).resolve().parents[1]
 LIMITS = {torch.bfloat16: 2e-2, torch.float32: 1e-4}
@@ -52,102 +53,11 @@ PEAK_TFLOPS = {
     'RTX 3090': 71,
 }
 """Dense bfloat16 with float32 sums, by a part of the card's name, the longer first; NVIDIA's data sheets."""
-CLIP_L = dict(
-    model_type='clip_vision_model',
-    hidden_size=1024,
-    intermediate_size=4096,
-    num_hidden_layers=24,
-    num_attention_heads=16,
-    image_size=224,
-    patch_size=14,
-)
-LLAMA_7B = dict(
-    model_type='llama',
-    hidden_size=4096,
-    intermediate_size=11008,
-    num_hidden_layers=32,
-    num_attention_heads=32,
-    num_key_value_heads=32,
-    vocab_size=32000,
-    max_position_embeddings=4096,
-)
-MPT_1B = dict(model_type='mosaic_gpt', hidden_size=2048, num_hidden_layers=24, num_attention_heads=16, vocab_size=50432)
-SMOLVLM_500M = dict(
-    model_type='smolvlm',
-    scale_factor=2,
-    vision_config=dict(
-        image_size=32,
-        patch_size=8,
-        hidden_size=768,
-        intermediate_size=3072,
-        num_hidden_layers=12,
-        num_attention_heads=12,
-    ),
-    text_config=dict(
-        model_type='llama',
-        hidden_size=960,
-        intermediate_size=2560,
-        num_hidden_layers=32,
-        num_attention_heads=15,
-        num_key_value_heads=5,
-        vocab_size=49280,
-    ),
-)
-
-
-@dataclass(frozen=True)
-class Case:
-    """A model and the episodes it is given. `small` and `large` are changes of its tiny base's arguments."""
-
-    base: str
-    large: dict[str, Any]
-    shots: int
-    words: int
-    batch: int
-    lora: Sequence[str] = ('*q_proj', '*v_proj')
-    small: dict[str, Any] = field(default_factory=dict)
-
-
-CASES = {
-    'llava_7b': Case(
-        'llava_v1_7b',
-        {'llm': LLAMA_7B, 'vision_tower': CLIP_L, 'tokenizer': str(ROOT / 'data/tiny_llava'), 'model_max_length': 4096},
-        shots=7,
-        words=20,
-        batch=2,
-        small={
-            'llm': {**LLAMA_7B, 'hidden_size': 64, 'intermediate_size': 96, 'num_hidden_layers': 2, 'vocab_size': 128},
-            'vision_tower': {
-                **CLIP_L,
-                'hidden_size': 32,
-                'intermediate_size': 48,
-                'num_hidden_layers': 2,
-                'image_size': 28,
-            },
-            'image_size': 28,
-        },
-    ),
-    'openflamingo_3b': Case(
-        'tiny_flamingo',
-        {'llm': MPT_1B, 'vision_tower': CLIP_L, 'image_size': 224, 'sizes': {}, 'freeze_vision_tower': True},
-        shots=7,
-        words=100,
-        batch=4,
-        lora=('*Wqkv',),
-        small={
-            'llm': {**MPT_1B, 'hidden_size': 64, 'num_hidden_layers': 2, 'num_attention_heads': 4, 'vocab_size': 128}
-        },
-    ),
-    'smolvlm_500m': Case('tiny_hf_vlm', {'config': SMOLVLM_500M}, shots=7, words=100, batch=4),
-}
 
 
 def arguments(case: Case, tiny: bool) -> dict[str, Any]:
     base = load_model_args(ROOT / f'config/_base_/model/{case.base}.py')
-    changes = {**case.large, **case.small} if tiny else case.large
-    if tiny and not case.small:
-        changes = {}
-    return {**base, **changes, 'dtype': 'bfloat16', 'attn_implementation': None}
+    return {**base, **case.large, **(case.small if tiny else {}), 'dtype': 'bfloat16', 'attn_implementation': None}
 
 
 def episode(case: Case, number: int) -> Episode:
@@ -166,12 +76,13 @@ class Bench:
 
     def __init__(self, case: Case, device: str, tiny: bool, repeats: int) -> None:
         self.case, self.device, self.repeats = case, torch.device(device), repeats
+        self.new_tokens = 4 if tiny else 64
         args = arguments(case, tiny)
         self.preprocessor: Preprocessor = load_preprocessor(args)
         set_seed(0)
         with self.device:
-            model = load_model(args, self.preprocessor)
-        self.model: Any = model.to(self.device)
+            model: Any = load_model(args, self.preprocessor)
+        self.model = model.to(self.device)
         self.batch = self.make_batch('right', True)
 
     def make_batch(self, side: Any, training: bool) -> dict[str, Any]:
@@ -248,19 +159,21 @@ class Bench:
         return f'{self.tokens / seconds:,.0f}{share}'
 
     def flops(self) -> float:
-        """Of a forward and a backward pass: 4 N for activations and 2 for each weight that learns, per token (Kaplan et al.
-        2020), without attention's own and without images."""
+        """Of a forward and a backward pass of the language model, as Kaplan et al. 2020 count them.
+
+        For each token 4 for every weight it passes, and 2 more for every weight that learns. Left out are attention's
+        own, images and cross-attention.
+        """
         language: Any = self.model.get_decoder()
         words = sum(p.numel() for p in self.model.get_input_embeddings().parameters())
-        passed = sum(p.numel() for p in language.parameters()) + sum(
-            p.numel() for p in self.model.get_output_embeddings().parameters()
-        )
+        head = sum(p.numel() for p in self.model.get_output_embeddings().parameters())
+        passed = sum(p.numel() for p in language.parameters()) + head
         learnt = sum(p.numel() for p in language.parameters() if p.requires_grad)
         return self.tokens * (4 * (passed - words) + 2 * learnt)
 
     def generation(self) -> float:
         """New tokens per second of the whole batch."""
-        new = 32
+        new = self.new_tokens
         prompts = self.make_batch('left', False)
         options = {'max_new_tokens': new, 'min_new_tokens': new, 'do_sample': False}
         self.model.eval()
@@ -273,7 +186,7 @@ def measure(name: str, case: Case, device: str, tiny: bool, repeats: int) -> tup
     """A row of the table, and whether all kernels agree."""
     bench = Bench(case, device, tiny, repeats)
     model = bench.model
-    row = {'model': name, 'parameters': f'{sum(p.numel() for p in model.parameters()) / 1e9:.2f} B'}
+    row = {'model': name, 'parameters': f'{sum(p.numel() for p in model.parameters()) / 1e6:,.1f} M'}
     row['batch'] = ' x '.join(map(str, bench.batch['input_ids'].shape))
     good = True
     for dtype in (torch.bfloat16, torch.float32):
