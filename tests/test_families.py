@@ -24,6 +24,7 @@ FAMILIES: dict[str, dict[str, dict[str, Any]]] = {
         'lora': {**LORA, 'freeze': []},
         'frozen': {'tune_mm_mlp_adapter': True},
     },
+    'tiny_hf_vlm': {'full': {}, 'lora': LORA, 'frozen': {'freeze': ['*'], 'tune': ['model.connector']}},
 }
 CASES = [(family, option) for family, options in FAMILIES.items() for option in options]
 
@@ -53,7 +54,7 @@ def predictions(folder: Path) -> list[tuple[str, dict[str, float]]]:
     return [(row['pred'], row['score']) for row in rows]
 
 
-@pytest.mark.parametrize(('family', 'option'), CASES, ids='-'.join)
+@pytest.mark.parametrize(('family', 'option'), CASES, ids=map('-'.join, CASES))
 def test_a_family_trains_resumes_evaluates_and_exports(
     start: Callable[..., dict[str, Any]], tmp_path: Path, family: str, option: str
 ):
