@@ -21,9 +21,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from mllm.config.config import ConfigError
 from mllm.models.adapters import adapted_layers, merge_adapters, write_peft
-from mllm.models.builder import load_model, load_preprocessor, resolve
+from mllm.models.builder import resolve
 from mllm.models.llava.delta import apply_delta, make_delta
-from mllm.pipeline.trained import model_of
+from mllm.pipeline.trained import model_of, open_model
 from mllm.utils.faults import lines_of
 from mllm.utils.log import setup_logging
 
@@ -69,22 +69,23 @@ def convert_delta(args: argparse.Namespace) -> str:
 
 def convert_model(args: argparse.Namespace) -> str:
     """Load a model by its family and write it in a layout. ValueError for whatever the user can mend."""
-    model_args = model_of(args.model, [option for group in args.cfg_options for option in group])
-    family, arguments = resolve(model_args)
+    options = [option for group in args.cfg_options for option in group]
+    model_args = model_of(args.model, options)
+    family, _ = resolve(model_args)
     layout = args.layout if args.command == 'export' else 'mllm'
     if layout not in family.layouts:
         raise ValueError(f'--layout {layout}: {model_args["type"]!r} has {", ".join(family.layouts)}')
     adapted = bool(model_args.get('lora'))
     if args.command in ('merge', 'peft') and not adapted:
         raise ValueError(f'{args.model} has no adapters: its model_args have no lora=dict(...)')
-    preprocessor = load_preprocessor(model_args)
-    model = load_model(model_args, preprocessor)
+    opened = open_model(args.model, options)
+    model = opened.model
     if args.command == 'peft':
         left = write_peft(model, args.out, model_args.get('model_name_or_path'))
         note = f'; what else was learnt is not in it: {", ".join(left)}' if left else ''
         return f'{len(adapted_layers(model))} adapters are in {args.out}{note}'
     merge_adapters(model)
-    family.export(model, arguments, preprocessor, layout, args.out)
+    family.export(model, opened.arguments, opened.preprocessor, layout, args.out)
     return f'the model{", its adapters merged," if adapted else ""} is in {args.out}, in the layout {layout!r}'
 
 

@@ -193,8 +193,13 @@ class MultimodalTrainer(SavingTrainer):
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
         super()._save(output_dir, state_dict)
-        if self.average and self.saving and self.args.should_save:
-            self.average.save(str(output_dir))
+        if not self.args.should_save:
+            return
+        folder = str(output_dir or self.args.output_dir)
+        if self.preprocessor.save is not None:
+            self.preprocessor.save(folder)
+        if self.average and self.saving:
+            self.average.save(folder)
 
     def _load_best_model(self) -> None:
         super()._load_best_model()
@@ -207,6 +212,11 @@ class MultimodalTrainer(SavingTrainer):
         if made and self.learning_rates:
             set_learning_rates(optimizer, cast(nn.Module, self.model if model is None else model), self.learning_rates)
         return optimizer
+
+    def get_decay_parameter_names(self, model: Any) -> list[str]:
+        """Without those that learn in part: decay would shrink the rows that do not."""
+        partly = {name for name, one in model.named_parameters(remove_duplicate=False) if one._backward_hooks}
+        return [name for name in super().get_decay_parameter_names(model) if name not in partly]
 
     # ---- data and loss ----
 

@@ -48,3 +48,5 @@ class Family(ABC, Generic[Arguments]):
         """Write a whole model, without adapters, and what belongs to it. ValueError if `layout` cannot hold it."""
         save_weights(model, folder)
         preprocessor.tokenizer.save_pretrained(folder)
+        if preprocessor.save is not None:
+            preprocessor.save(folder)

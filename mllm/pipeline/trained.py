@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mllm.config.config import load_model_args
+from transformers import PreTrainedModel, set_seed
+
+from mllm.config.config import load_model_args, read_file
 from mllm.config.output_dir import CONFIG_NAME
+from mllm.config.training_args import TrainingArguments
 from mllm.engine.checkpoint import has_model, resume_point
+from mllm.models.builder import load_model, load_preprocessor, resolve
+from mllm.models.family import Family
+from mllm.types import Preprocessor
 from mllm.utils.log import get_logger
 
 logger = get_logger(__name__)
@@ -33,6 +40,31 @@ def trained_model(model_args: Mapping[str, Any], folder: str) -> Mapping[str, An
         return model_args
     logger.info('the model in %s is evaluated', source)
     return {**model_args, key: source}
+
+
+@dataclass(frozen=True)
+class OpenedModel:
+    """A model with all that belongs to it."""
+
+    family: Family[Any]
+    arguments: Any
+    preprocessor: Preprocessor
+    model: PreTrainedModel
+
+
+def open_model(source: str, cfg_options: Sequence[str] = ()) -> OpenedModel:
+    """The model of `model_of`, loaded. What has to be drawn is drawn as in the run. Errors as there."""
+    model_args = model_of(source, cfg_options)
+    family, arguments = resolve(model_args)
+    preprocessor = load_preprocessor(model_args)
+    set_seed(seed_of(source))
+    return OpenedModel(family, arguments, preprocessor, load_model(model_args, preprocessor))
+
+
+def seed_of(source: str) -> int:
+    """The seed of a config or a run."""
+    path = Path(source, CONFIG_NAME) if Path(source).is_dir() else Path(source)
+    return int((read_file(str(path)).get('training_args') or {}).get('seed', TrainingArguments.seed))
 
 
 def model_of(source: str, cfg_options: Sequence[str] = ()) -> Mapping[str, Any]:

@@ -1,10 +1,10 @@
-"""Weights on disk that others wrote: `pytorch_model*.bin`, `*.safetensors`, `.pt` files; read, never executed."""
+"""Weights on disk as others write them: `pytorch_model*.bin`, `*.safetensors`, `.pt`; nothing read is executed."""
 
 from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from mllm.utils.weights import read_file
 
 INDICES = ('model.safetensors.index.json', 'pytorch_model.bin.index.json')
 FILES = ('model.safetensors', 'pytorch_model.bin')
+SHARD_BYTES = 5 * 10**9
 
 
 def weight_files(folder: str | Path) -> list[Path]:
@@ -73,3 +74,32 @@ def read_pickle(path: str | Path) -> Mapping[str, Any]:
     if not isinstance(state, Mapping):
         raise ValueError(f'{path} holds a {type(state).__name__}; expected a dict of tensors by name')
     return state
+
+
+def write_bins(weights: Mapping[str, Tensor], folder: str | Path) -> None:
+    """Write pytorch_model-*.bin shards of up to 5 GB with their index to a folder, which is made."""
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    shards = in_shards(weights.items())
+    names = [f'pytorch_model-{n + 1:05d}-of-{len(shards):05d}.bin' for n in range(len(shards))]
+    index: dict[str, str] = {}
+    size = 0
+    for name, shard in zip(names, shards, strict=True):
+        torch.save({key: tensor.clone() for key, tensor in shard.items()}, target / name)
+        index |= dict.fromkeys(shard, name)
+        size += sum(tensor.nbytes for tensor in shard.values())
+    text = json.dumps({'metadata': {'total_size': size}, 'weight_map': index}, indent=2)
+    (target / 'pytorch_model.bin.index.json').write_text(text, encoding='utf-8')
+
+
+def in_shards(weights: Iterable[tuple[str, Tensor]], limit: int = SHARD_BYTES) -> list[dict[str, Tensor]]:
+    """Weights in groups of at most `limit` bytes, in order; a larger tensor is alone."""
+    shards: list[dict[str, Tensor]] = [{}]
+    size = 0
+    for name, tensor in weights:
+        if shards[-1] and size + tensor.nbytes > limit:
+            shards.append({})
+            size = 0
+        shards[-1][name] = tensor
+        size += tensor.nbytes
+    return shards

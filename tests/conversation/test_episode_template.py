@@ -61,3 +61,16 @@ def test_published_prompt_of_v3det():
     assert all(segment.text.startswith(start) for segment, start in zip(segments, starts, strict=True))
     assert [segment.text.endswith('</s>') for segment in segments] == [True, False, True]
     assert supervised(segments) == [' there is "ab" in the image.</s>']
+
+
+def test_otter_writes_one_sequence_with_one_bos_and_learns_every_answer_and_the_end():
+    template = build_episode_template({'conv_template': 'otter', 'episode_template': 'otter'})
+    turns = query('ab')
+    segments = template.segments([turns, turns], [turns])
+    assert [segment.bos for segment in segments] == [True, False, False]
+    assert [segment.eos for segment in segments] == [False, False, True]
+    assert supervised(segments) == ['there is "ab" in the image.<|endofchunk|>'] * 3
+    (alone,) = template.segments([], [turns])
+    assert (alone.bos, alone.eos) == (True, True)
+    opened = template.segments([turns], [turns], answer_open=True)
+    assert not any(segment.eos for segment in opened)

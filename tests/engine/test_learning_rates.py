@@ -59,3 +59,16 @@ def test_a_pattern_of_which_nothing_learns_is_named(preprocessor, tiny, tmp_path
     trainer = make_trainer(tmp_path, preprocessor, tiny, {'model.vision_towre': 1e-4})
     with pytest.raises(FaultsError, match=r"nothing that learns matches 'model\.vision_towre'"):
         trainer.create_optimizer()
+
+
+def test_decay_leaves_rows_alone_that_do_not_learn(preprocessor, tiny, tmp_path):
+    trainer = make_trainer(tmp_path, preprocessor, tiny, None, learning_rate=1e-2, weight_decay=0.5)
+    weight = trainer.model.get_input_embeddings().weight
+    before = weight.detach().clone()
+    learns = torch.zeros(len(weight), 1)
+    learns[: len(weight) // 2] = 1
+    weight.register_hook(lambda gradient: gradient * learns)
+    trainer.train()
+    changed = (weight != before).any(1)
+    assert changed.any()
+    assert not changed[learns[:, 0] == 0].any()

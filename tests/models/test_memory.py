@@ -1,14 +1,16 @@
 """Memory by formula against tensors that are there."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from transformers.utils import is_bitsandbytes_available
 
-from mllm.models.builder import load_skeleton
+from mllm.models.builder import load_model, load_preprocessor, load_skeleton
 from mllm.models.freeze import trainable_rows
 from mllm.models.memory import Load, cache_bytes, coded_bytes, sizes_of, text_of, ways_to_generate, ways_to_train
+from mllm.pipeline.trained import model_of
 from tests.models.test_quantization import decoder  # noqa: F401
 
 LORA = {'r': 3, 'target': ['model.language_model']}
@@ -113,3 +115,15 @@ def test_codes_take_what_is_counted(build: Any, decoder: str, bits: int):  # noq
     held = sum(tensor.nbytes for name, tensor in state.items() if name in names or name.startswith(layers))
     # Besides, each layer has tables of its own: 4 KB in all, which a large layer does not feel.
     assert coded_bytes(sizes_of(plain, None), bits, 4) == pytest.approx(held, rel=0.1)
+
+
+@pytest.mark.parametrize('name', ['tiny_flamingo', 'tiny_otter', 'tiny_hf_vlm'])
+@pytest.mark.parametrize('changes', [{}, {'lora': {'r': 2}}])
+def test_every_family_tells_its_shape(root: Path, name: str, changes: dict[str, Any]):
+    args = {**model_of(str(root / f'config/_base_/model/{name}.py')), **changes}
+    preprocessor = load_preprocessor(args)
+    model, skeleton = load_model(args, preprocessor), load_skeleton(args, preprocessor)
+    assert {parameter.device.type for parameter in skeleton.parameters()} == {'meta'}
+    assert trainable_rows(skeleton) == trainable_rows(model)
+    way, *_ = ways_to_train(skeleton, sizes_of(skeleton, changes.get('lora')), LOAD, half=False)
+    assert way.weights == sum(parameter.nbytes for parameter in model.parameters())

@@ -14,6 +14,7 @@ from mllm.models import quantization
 from mllm.models.adapters import adapted_layers
 from mllm.models.builder import load_model, load_preprocessor
 from mllm.models.freeze import apply_freeze, trainable_rows
+from mllm.pipeline.trained import open_model
 from mllm.utils.weights import save_weights
 
 BITS = {'bits': 4, 'kind': 'nf4', 'double': True}
@@ -170,3 +171,14 @@ def plain_llava(model: Any) -> Any:
         image_token_index=model.config.image_token_id,
     )
     return LlavaForConditionalGeneration(config)
+
+
+@needs_bitsandbytes
+def test_any_vlm_by_path(root: Path, tmp_path: Path):
+    opened = open_model(str(root / 'config/_base_/model/tiny_hf_vlm.py'))
+    opened.family.export(opened.model, opened.arguments, opened.preprocessor, 'hf', str(tmp_path))
+    args = {'type': 'hf_vlm', 'model_name_or_path': str(tmp_path), 'quantization': {'bits': 8}, 'lora': LORA}
+    loaded = load_model(args, load_preprocessor(args))
+    decoder_layers = {name for name in linear_dtypes(loaded) if name.startswith('model.text_model.')}
+    assert {name for name, dtype in linear_dtypes(loaded).items() if dtype == torch.int8} == decoder_layers
+    assert set(adapted_layers(loaded)) == decoder_layers

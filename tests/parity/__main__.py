@@ -17,11 +17,11 @@ from rich.console import Console
 from rich.table import Table
 from transformers.utils import logging as hf_logging
 
-from tests.parity import llava
+from tests.parity import flamingo, llava
 from tests.parity.compare import Result
 
 LIMIT = 1e-4
-KINDS = (llava,)
+KINDS = (flamingo, llava)
 FILES = ('config.json', 'state_dict.safetensors', 'io.safetensors')
 
 

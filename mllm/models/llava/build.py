@@ -16,6 +16,7 @@ from transformers import (
 )
 from transformers.initialization import no_init_weights
 
+from mllm.models.arguments import ModelArguments
 from mllm.models.attention import choose_attention
 from mllm.models.hub import check_complete, loading, local_folder, part_config
 from mllm.models.llava.arguments import PROJECTOR, TOWER, LlavaArguments
@@ -131,7 +132,7 @@ def from_parts(args: LlavaArguments, config: LlavaConfig) -> LlavaForConditional
     return model.eval()
 
 
-def make_part(key: str, part: Any, config: Any, drawn: Any, loaded: Any, args: LlavaArguments) -> Any:
+def make_part(key: str, part: Any, config: Any, drawn: Any, loaded: Any, args: ModelArguments) -> Any:
     """Language model or tower, `model_args[key]`: with the weights of a path, or drawn if `part` is a dict."""
     options = {'dtype': getattr(torch, args.dtype)}
     if key == 'llm':

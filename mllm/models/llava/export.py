@@ -7,7 +7,6 @@ hf         llava-hf's, which transformers of all versions and other engines load
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from copy import deepcopy
 from pathlib import Path
 from string import Template
@@ -22,9 +21,9 @@ from mllm.models.llava.arguments import TOWER
 from mllm.models.llava.legacy import IDS, LEGACY_FIELD, PROJECTORS, old_name
 from mllm.models.llava.projector import PROJECTOR_FIELD
 from mllm.types import Preprocessor
+from mllm.utils.published_weights import SHARD_BYTES, write_bins
 
 WORDS = ('lm_head.weight', 'model.language_model.embed_tokens.weight')
-SHARD_BYTES = 5 * 10**9
 HF_NAMES = (
     ('model.language_model.', 'language_model.model.'),
     ('lm_head.', 'language_model.lm_head.'),
@@ -114,33 +113,9 @@ def write_old(
     """
     check_exportable(model, 'original')
     fields = old_fields(model, tokenizer, tower, marks)
-    target = Path(folder)
-    target.mkdir(parents=True, exist_ok=True)
-    shards = in_shards(old_weights(model, with_tower).items())
-    names = [f'pytorch_model-{n + 1:05d}-of-{len(shards):05d}.bin' for n in range(len(shards))]
-    index: dict[str, str] = {}
-    size = 0
-    for name, shard in zip(names, shards, strict=True):
-        torch.save({key: tensor.clone() for key, tensor in shard.items()}, target / name)
-        index |= dict.fromkeys(shard, name)
-        size += sum(tensor.nbytes for tensor in shard.values())
-    text = json.dumps({'metadata': {'total_size': size}, 'weight_map': index}, indent=2)
-    (target / 'pytorch_model.bin.index.json').write_text(text, encoding='utf-8')
-    (target / 'config.json').write_text(json.dumps(fields, indent=2, default=str), encoding='utf-8')
+    write_bins(old_weights(model, with_tower), folder)
+    Path(folder, 'config.json').write_text(json.dumps(fields, indent=2, default=str), encoding='utf-8')
     tokenizer.save_pretrained(folder)
-
-
-def in_shards(weights: Iterable[tuple[str, Tensor]], limit: int = SHARD_BYTES) -> list[dict[str, Tensor]]:
-    """Weights in groups of at most `limit` bytes, in order; a larger tensor is alone."""
-    shards: list[dict[str, Tensor]] = [{}]
-    size = 0
-    for name, tensor in weights:
-        if shards[-1] and size + tensor.nbytes > limit:
-            shards.append({})
-            size = 0
-        shards[-1][name] = tensor
-        size += tensor.nbytes
-    return shards
 
 
 def hf_weights(model: Any) -> dict[str, Tensor]:
