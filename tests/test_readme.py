@@ -30,6 +30,8 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
             path = folder / 'my_pictures' / f'concept {number}' / f'{copy}.jpg'
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.new('RGB', (40, 30), (20 * number, 200 - 15 * number, 60 * copy)).save(path)
+    for number, name in enumerate(('a', 'b', 'c', 'd', 'q1', 'q2')):
+        Image.new('RGB', (40, 30), (40 * number, 90, 200 - 30 * number)).save(folder / f'{name}.jpg')
     (folder / 'captions').mkdir()
     Image.new('RGB', (64, 48), (90, 120, 30)).save(folder / 'captions' / 'a.jpg')
     row = {'picture': 'a.jpg', 'text': 'a field', 'box': [3, 4, 30, 40]}
