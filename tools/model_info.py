@@ -2,8 +2,8 @@
 
 python tools/model_info.py CONFIG [--batch N] [--length TOKENS] [--answer TOKENS] [--cfg-options a.b=c ...]
 
-Reads configs, tokenizer and image processor; the model itself has shapes only (PyTorch's meta device). mllm/models/
-memory.py has the formulas and their sources.
+CONFIG may be a model's base alone, or the output folder of a run. Reads configs, tokenizer and image processor; the
+model itself has shapes only (PyTorch's meta device). mllm/models/memory.py has the formulas and their sources.
 """
 
 from __future__ import annotations
@@ -21,10 +21,13 @@ from transformers import PreTrainedModel
 from transformers.utils import logging as hf_logging
 
 from mllm.config.check import ConfigError
-from mllm.config.config import load_config
+from mllm.config.config import read_file
+from mllm.config.output_dir import CONFIG_NAME
+from mllm.config.overrides import Resolved
 from mllm.models.builder import load_preprocessor, load_skeleton
 from mllm.models.freeze import trainable_rows
 from mllm.models.memory import Load, sizes_of, ways_to_generate, ways_to_train
+from mllm.pipeline.trained import model_of
 from mllm.utils.log import console
 
 GIB = 2**30
@@ -38,7 +41,7 @@ NOTE = (
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or '').splitlines()[0])
-    parser.add_argument('config')
+    parser.add_argument('config', metavar='CONFIG')
     parser.add_argument('--batch', type=int, help="sequences at a time (default: the config's for training, or 1)")
     parser.add_argument('--length', type=int, help='tokens of a sequence, images included (default: the longest)')
     parser.add_argument('--answer', type=int, default=64, help='supervised tokens of a sequence (default: 64)')
@@ -101,9 +104,16 @@ def gib(size: float) -> str:
     return f'{value:,.1f}' if value >= 10 else f'{value:.3g}'
 
 
+def training_args_of(source: str, cfg_options: Sequence[str]) -> dict[str, Any]:
+    """What the config says of training; a model's base says nothing."""
+    path = str(Path(source, CONFIG_NAME)) if Path(source).is_dir() else source
+    config = Resolved(read_file(path), path, [])
+    config.take_options(cfg_options)
+    return config.sections.get('training_args') or {}
+
+
 def run(args: argparse.Namespace) -> None:
-    cfg = load_config(args.config, args.cfg_options)
-    model_args, training_args = cfg.model_args, cfg.get('training_args') or {}
+    model_args, training_args = model_of(args.config, args.cfg_options), training_args_of(args.config, args.cfg_options)
     preprocessor = load_preprocessor(model_args)
     load = load_of(args, training_args, preprocessor.max_length)
     model = load_skeleton(model_args, preprocessor)

@@ -97,3 +97,10 @@ def test_runs_from_any_folder(root: Path, tmp_path: Path, write_config: Callable
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert 'QLoRA r=16, 4 bits' in done.stdout
+
+
+@pytest.mark.parametrize('name', ['tiny_flamingo', 'tiny_hf_vlm'])
+def test_a_base_is_enough_for_any_family(tool: ModuleType, root: Path, name: str, capsys: pytest.CaptureFixture[str]):
+    config, option = str(root / f'config/_base_/model/{name}.py'), 'training_args.per_device_train_batch_size=3'
+    assert tool.main([config, '--length', '100', '--cfg-options', option]) == 0
+    assert 'Training, 3 x 100 tokens' in capsys.readouterr().out
