@@ -175,7 +175,7 @@ class MultimodalTrainer(SavingTrainer):
         else:
             self._load_from_checkpoint(checkpoint)
             if self.average:
-                self.average.load(checkpoint)
+                self.average.load(checkpoint, cast(nn.Module, self.model))
         return True
 
     def keep_history(self) -> None:
@@ -204,7 +204,7 @@ class MultimodalTrainer(SavingTrainer):
     def _load_best_model(self) -> None:
         super()._load_best_model()
         if self.average:
-            self.average.load(str(self.state.best_model_checkpoint))
+            self.average.load(str(self.state.best_model_checkpoint), cast(nn.Module, self.model))
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         made = self.optimizer is None

@@ -37,9 +37,12 @@ class WeightAverage(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, **kwargs: Any
     ) -> None:
-        self.average = {name: tensor.detach().float().clone() for name, tensor in learning(model).items()}
+        self.begin(model)
         if self.resumed is not None:
-            self.load(self.resumed)
+            self.load(self.resumed, model)
+
+    def begin(self, model: nn.Module) -> None:
+        self.average = {name: tensor.detach().float().clone() for name, tensor in learning(model).items()}
 
     @torch.no_grad()
     def on_step_end(
@@ -71,13 +74,14 @@ class WeightAverage(TrainerCallback):
     def save(self, folder: str) -> None:
         save_file({name: tensor.contiguous() for name, tensor in self.average.items()}, Path(folder, AVERAGE_NAME))
 
-    def load(self, folder: str) -> None:
-        """Take the average of a checkpoint; one of a run without has none, and the weights stand for it."""
+    def load(self, folder: str, model: nn.Module) -> None:
+        """Take the average of a checkpoint that `model` has the weights of; where it has none, these stand for it."""
         path = Path(folder, AVERAGE_NAME)
         if not path.is_file():
             logger.warning('%s has no average of the weights: it begins with them', folder)
+            self.begin(model)
             return
-        device = {name: tensor.device for name, tensor in self.average.items()}
+        device = {name: tensor.device for name, tensor in learning(model).items()}
         self.average = {name: tensor.to(device.get(name, 'cpu')) for name, tensor in read_file(path).items()}
 
 

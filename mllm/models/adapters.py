@@ -7,6 +7,7 @@ Adapters are put into the model itself, so its class, its forward and its other 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from copy import copy
 from typing import Any, cast
@@ -39,6 +40,12 @@ def add_lora(model: nn.Module, lora: LoraArgs, tune: Sequence[str], default_targ
     both = sorted({name for name in tuned if name.rpartition('.')[0] in target})
     if both:
         raise ValueError(f'model_args.tune: {", ".join(both[:5])} would learn beside its own adapter; name one of them')
+    tied = tied_layers(model, target)
+    if tied:
+        raise ValueError(
+            f"model_args.lora.target: the weights of {', '.join(tied)} are other layers' too (tie_word_embeddings), "
+            'which merging would change; leave it out, or let it learn whole with model_args.tune'
+        )
     config = LoraConfig(
         r=lora['r'],
         lora_alpha=lora.get('alpha', lora['r']),  # type: ignore[arg-type]
@@ -50,6 +57,12 @@ def add_lora(model: nn.Module, lora: LoraArgs, tune: Sequence[str], default_targ
     for name, parameter in model.named_parameters():
         if name in tuned:
             parameter.requires_grad_(True)
+
+
+def tied_layers(model: nn.Module, layers: Sequence[str]) -> list[str]:
+    """Those of `layers` whose weight stands elsewhere in the model under another name."""
+    uses = Counter(id(parameter) for _, parameter in model.named_parameters(remove_duplicate=False))
+    return [name for name in layers if uses[id(model.get_submodule(name).weight)] > 1]
 
 
 def adapted_layers(model: nn.Module) -> dict[str, BaseTunerLayer]:

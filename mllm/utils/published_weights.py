@@ -13,8 +13,8 @@ from torch import Tensor
 
 from mllm.utils.weights import read_file
 
-INDICES = ('model.safetensors.index.json', 'pytorch_model.bin.index.json')
-FILES = ('model.safetensors', 'pytorch_model.bin')
+LAYOUTS = (('model.safetensors', 'model.safetensors.index.json'), ('pytorch_model.bin', 'pytorch_model.bin.index.json'))
+"""(the one file, or the index of several): the first that is there counts, in the order of transformers."""
 SHARD_BYTES = 5 * 10**9
 
 
@@ -24,17 +24,17 @@ def weight_files(folder: str | Path) -> list[Path]:
     FileNotFoundError that names what is missing: a shard that was not downloaded would be weights drawn at random.
     """
     folder = Path(folder)
-    for name in FILES:
-        if (folder / name).is_file():
-            return [folder / name]
-    for name in INDICES:
-        if (folder / name).is_file():
-            shards = sorted(set(json.loads((folder / name).read_text(encoding='utf-8'))['weight_map'].values()))
+    for whole, index in LAYOUTS:
+        if (folder / whole).is_file():
+            return [folder / whole]
+        if (folder / index).is_file():
+            shards = sorted(set(json.loads((folder / index).read_text(encoding='utf-8'))['weight_map'].values()))
             missing = [shard for shard in shards if not (folder / shard).is_file()]
             if missing:
-                raise FileNotFoundError(f'{folder} lacks {", ".join(missing)}, which its {name} names')
+                raise FileNotFoundError(f'{folder} lacks {", ".join(missing)}, which its {index} names')
             return [folder / shard for shard in shards]
-    raise FileNotFoundError(f'{folder} has no weights: none of {", ".join((*FILES, *INDICES))}')
+    names = ', '.join(name for layout in LAYOUTS for name in layout)
+    raise FileNotFoundError(f'{folder} has no weights: none of {names}')
 
 
 def read_folder(folder: str | Path) -> dict[str, Tensor]:

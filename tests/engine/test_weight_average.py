@@ -91,3 +91,18 @@ def test_the_best_checkpoint_gives_its_average(preprocessor, tiny, tmp_path, bes
     final = load_file(tmp_path / 'model.safetensors')
     average = load_file(tmp_path / f'checkpoint-{best}' / 'weight_average.safetensors')
     assert all(torch.equal(final[name], tensor) for name, tensor in average.items())
+
+
+def test_a_best_checkpoint_without_an_average_is_the_final_model(preprocessor, tiny, tmp_path):
+    """The run went on with an average; its best weights are from before."""
+    losses = iter([0.0, 1.0])
+    settings = {
+        'eval_strategy': 'steps', 'eval_steps': 3, 'load_best_model_at_end': True,
+        'evaluate': lambda model, evaluation: {'eval_loss': next(losses)},
+    }  # fmt: skip
+    trainer = make_trainer(tmp_path, preprocessor, tiny, **settings)
+    save = trainer.average.save
+    trainer.average.save = lambda folder: None if folder.endswith('checkpoint-3') else save(folder)
+    trainer.fit()
+    final, best = (load_file(path / 'model.safetensors') for path in (tmp_path, tmp_path / 'checkpoint-3'))
+    assert all(torch.equal(final[name], best[name]) for name in best)

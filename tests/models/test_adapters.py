@@ -146,3 +146,8 @@ def test_a_layer_cannot_learn_beside_its_adapter(build):
 def test_an_adapter_needs_the_arguments_it_was_made_with(model_args, build):
     with pytest.raises(ValueError, match=r'adapter needs model_args\.lora'):
         build(adapter='somewhere')
+
+
+def test_a_tied_layer_has_no_adapter_as_merging_would_change_the_embeddings(build):
+    with pytest.raises(ValueError, match=r'weights of lm_head are other layers.*model_args\.tune'):
+        build('resnet_lfm2', lora={'r': 2, 'target': ['lm_head', '*out_proj']})

@@ -54,8 +54,6 @@ def run(request: dict[str, Any]) -> None:
     log = os.open(request['log'], os.O_CREAT | os.O_APPEND | os.O_WRONLY)
     os.dup2(log, 1)
     os.dup2(log, 2)
-    # Its own is shared between processes: a child that is killed would keep it from all others.
-    tqdm.set_lock(threading.RLock())
     # Where a run that hangs does so: it is told before the limit ends it.
     faulthandler.dump_traceback_later(LIMIT - 10)
     changes = CountedChanges(request['folder'], request.get('kill_at', 0))
@@ -91,6 +89,9 @@ def count(folder: Path) -> int:
 
 def serve() -> None:
     torch.set_num_threads(1)
+    # tqdm's own is shared between processes: a child that is killed would keep it from all others. Set before the first
+    # bar, or the class of that bar (tqdm.auto's, where weights are loaded) makes one for itself, which would stay.
+    tqdm.set_lock(threading.RLock())
     # A picture takes longer than all else that is saved, and is no part of a run's state.
     callbacks.plot_history = trainer.plot_history = lambda history, path: None
     # Children inherit what this leaves behind: patterns compiled, tables built.

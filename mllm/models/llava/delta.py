@@ -106,6 +106,8 @@ def check_shapes(base: Mapping[str, Tensor], delta: Mapping[str, Tensor], folder
 
 def check_base(base: Mapping[str, Tensor], delta: Mapping[str, Tensor], folder: str) -> None:
     check_shapes(base, delta, folder)
+    if not any(True for _ in shared(delta)):
+        raise ValueError('the delta holds no weights of a language model; name the folder of a whole one')
     counts = [off_grid(base[name], tensor[: len(base[name])]) for name, tensor in shared(delta)]
     off, counted = (sum(column) for column in zip(*counts, strict=True))
     if off > OFF_GRID * counted:

@@ -7,6 +7,7 @@ hf         llava-hf's, which transformers of all versions and other engines load
 from __future__ import annotations
 
 import json
+import re
 from copy import deepcopy
 from pathlib import Path
 from string import Template
@@ -17,6 +18,7 @@ from huggingface_hub import save_torch_state_dict
 from torch import Tensor
 from transformers import CLIPVisionConfig, LlavaProcessor, PreTrainedTokenizerBase
 
+from mllm.conversation.template import PromptTemplate
 from mllm.models.llava.arguments import TOWER
 from mllm.models.llava.legacy import IDS, LEGACY_FIELD, PROJECTORS, old_name
 from mllm.models.llava.projector import PROJECTOR_FIELD
@@ -30,8 +32,6 @@ HF_NAMES = (
     (f'{TOWER}.', 'vision_tower.vision_model.'),
     ('model.multi_modal_projector.', 'multi_modal_projector.'),
 )
-
-
 HF_PROJECTORS = {'linear': {'': 'linear_1.'}, 'mlp2x_gelu': {'0.': 'linear_1.', '2.': 'linear_2.'}}
 CHAT_TEMPLATE = (
     '{{ $head }}{% for message in messages %}'
@@ -42,6 +42,18 @@ CHAT_TEMPLATE = (
     '{% endfor %}{% endif %}'
     "{% if message['role'] == 'user' %}{{ $sep }}{% else %}{{ $sep2 }}{% endif %}"
     '{% endfor %}{% if add_generation_prompt %}{{ $open }}{% endif %}'
+)
+
+
+PROMPT_TEMPLATE = (
+    '{{ $head }}{% for message in messages %}{% set text = namespace(images=0, words="") %}'
+    "{% if message['content'] is string %}{% set text.words = message['content'] %}"
+    "{% else %}{% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}{% set text.images = text.images + 1 %}"
+    "{% else %}{% set text.words = text.words + part['text'] %}{% endif %}"
+    '{% endfor %}{% endif %}'
+    "{% if message['role'] == 'user' %}$prompt{% else %}{{ $blank + text.words + $end }}{% endif %}"
+    '{% endfor %}'
 )
 
 
@@ -124,9 +136,7 @@ def hf_weights(model: Any) -> dict[str, Tensor]:
     found = {hf_name(name): tensor.contiguous() for name, tensor in model.state_dict().items()}
     if model.config.tie_word_embeddings:
         found.pop('language_model.lm_head.weight')
-    for old, new in {'linear': {'': 'linear_1.'}, 'mlp2x_gelu': {'0.': 'linear_1.', '2.': 'linear_2.'}}[
-        projector
-    ].items():
+    for old, new in HF_PROJECTORS[projector].items():
         for kind in ('weight', 'bias'):
             found[f'multi_modal_projector.{new}{kind}'] = found.pop(f'multi_modal_projector.{old}{kind}')
     if projector == 'linear':
@@ -175,13 +185,21 @@ def chat_template(preprocessor: Preprocessor) -> str:
     encoder: Any = preprocessor.encode_images
     # Of the run of an image its marks, and one token that the processor repeats.
     run = tokenizer.convert_ids_to_tokens(list(dict.fromkeys(encoder.run)))
-    user, assistant = place.template.roles
+    image, bos, written = ''.join(run), tokenizer.bos_token if place.bos else '', place.template
+    if isinstance(written, PromptTemplate):
+        filled = {'images': f'{{{{ {json.dumps(image)} * text.images }}}}', 'question': '{{ text.words | trim }}'}
+        parts = re.split(r'\{(images|question)\}', written.prompt)
+        prompt = ''.join(filled[part] if n % 2 else f'{{{{ {json.dumps(part)} }}}}' for n, part in enumerate(parts))
+        texts = {'head': bos, 'blank': written.blank, 'end': written.end}
+        quoted = {name: json.dumps(text) for name, text in texts.items()}
+        return Template(PROMPT_TEMPLATE).substitute(quoted, prompt=prompt)
+    user, assistant = written.roles
     texts = {
-        'head': (tokenizer.bos_token if place.bos else '') + place.template.system + place.template.sep,
+        'head': bos + written.system + written.sep,
         'user': f'{user}: ',
-        'image': ''.join(run),
-        'sep': place.template.sep,
+        'image': image,
+        'sep': written.sep,
         'open': f'{assistant}:',
-        'sep2': place.template.sep2,
+        'sep2': written.sep2,
     }
     return Template(CHAT_TEMPLATE).substitute({name: json.dumps(text) for name, text in texts.items()})

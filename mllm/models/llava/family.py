@@ -91,7 +91,10 @@ class LlavaFamily(Family[LlavaArguments]):
             write_hf(model, preprocessor, folder)
         elif layout == 'original':
             tower = args.vision_tower if isinstance(args.vision_tower, str) else None
-            write_old(model, preprocessor.tokenizer, folder, tower, args.mm_use_im_start_end, with_tower=tower is None)
+            # As it lies at its path only where nothing can have changed it: neither this run nor one before.
+            from_path = tower is not None and args.model_name_or_path is None and args.lora is None
+            with_tower = not (from_path and is_frozen(cast(LlavaForConditionalGeneration, model).model.vision_tower))
+            write_old(model, preprocessor.tokenizer, folder, tower, args.mm_use_im_start_end, with_tower)
         else:
             super().export(model, args, preprocessor, layout, folder)
         processor.save_pretrained(folder)

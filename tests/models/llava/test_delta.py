@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mllm.models.llava.delta import apply_delta, make_delta, off_grid
+from mllm.models.llava.delta import apply_delta, check_base, make_delta, off_grid
 
 ROWS, WIDTH = 40, 64
 
@@ -80,3 +80,8 @@ def test_the_right_base_leaves_no_digits(seed: int, step: float, dtype: torch.dt
     base = (torch.randn(500, generator=generator) * 0.05).to(dtype)
     target = (base.float() + step * torch.randn(500, generator=generator)).to(dtype)
     assert off_grid(base, target - base)[0] == 0
+
+
+def test_a_delta_of_a_projector_alone_is_told():
+    with pytest.raises(ValueError, match='no weights of a language model'):
+        check_base({'a': torch.ones(2)}, {'model.mm_projector.weight': torch.ones(2)}, 'base')

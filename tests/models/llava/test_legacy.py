@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 from transformers import LlavaForConditionalGeneration, LlavaProcessor, set_seed
 
+from mllm.models.adapters import merge_adapters
 from mllm.models.builder import load_model, load_preprocessor, resolve
 from mllm.models.llava.legacy import live_names
 from tests.models.conftest import CLIP, LLAMA, picture
@@ -249,3 +250,36 @@ def test_the_tower_needs_weights_from_somewhere(published):
     *_, folder = published()
     with pytest.raises(ValueError, match='holds no vision tower, and a dict has no weights'):
         load(old_args(folder, vision_tower=CLIP, image_size=32))
+
+
+@pytest.mark.parametrize('changes', [{'freeze_vision_tower': False}, {'lora': {'r': 2, 'target': ['*vision_tower*']}}])
+def test_a_tower_that_learnt_is_exported_though_it_came_from_a_path(model_args, tower: str, tmp_path: Path, changes):
+    args = model_args(vision_tower=tower, **changes)
+    model, preprocessor = load(args)
+    with torch.no_grad():
+        for parameter in model.model.vision_tower.parameters():
+            parameter += 0.1
+    merge_adapters(model)
+    folder = export(model, preprocessor, args, 'original', tmp_path / 'learnt')
+    again, _ = load(old_args(folder, mm_use_im_start_end=False, vision_tower=tower))
+    assert same(model, again)
+
+
+@pytest.mark.parametrize('name', ['otter', 'otter_spaced', 'openflamingo_vqa', 'vicuna_v1.1'])
+def test_the_chat_template_writes_what_the_conversation_template_does(build, model_args, tmp_path: Path, name: str):
+    options = {'conv_args': {'conv_template': name, 'transforms': {'type': 'Expand2square'}}}
+    model, preprocessor = build(**options)
+    folder = export(model, preprocessor, model_args(**options), 'hf', tmp_path / 'hf')
+    place, one = preprocessor.episode_template.single, '<im_patch>'
+    bos = preprocessor.tokenizer.bos_token if place.bos else ''
+    turns = [{'from': 'human', 'value': '<image>What is "it"?'}, {'from': 'gpt', 'value': 'a {cat}'}]
+    talk = [
+        {'role': 'user', 'content': [{'type': 'image'}, {'type': 'text', 'text': 'What is "it"?'}]},
+        {'role': 'assistant', 'content': [{'type': 'text', 'text': 'a {cat}'}]},
+    ]
+    processor = LlavaProcessor.from_pretrained(folder)
+    written = ''.join(chunk.text for chunk in place.template.render(turns, True))
+    assert processor.apply_chat_template(talk) == bos + written.replace('<image>', one)
+    first = place.template.render([turns[0], {'from': 'gpt', 'value': ''}], True)[0].text
+    asked = processor.apply_chat_template(talk[:1], add_generation_prompt=True)
+    assert asked == bos + first.replace('<image>', one)
