@@ -34,12 +34,12 @@ class ConversationTemplate:
         the last `sep2`. ValueError if human and gpt do not take turns, human first.
         """
         check_order(turns)
-        head = self.system + self.sep
+        head = self.opening()
         chunks = []
         for position in range(0, len(turns), 2):
             question, answer = turns[position], turns[position + 1]
             last = position + 2 == len(turns)
-            head += f'{self.roles[0]}: {question["value"]}{self.sep}{self.roles[1]}:'
+            head += self.ask(question['value'])
             if last and not answer['value']:
                 chunks.append(Chunk(head))
                 break
@@ -48,6 +48,31 @@ class ConversationTemplate:
             chunks += [Chunk(head), Chunk(f' {answer["value"]}{end}', answer.get('supervised', supervised))]
             head = ''
         return tuple(chunks)
+
+    def opening(self) -> str:
+        return self.system + self.sep
+
+    def ask(self, question: str) -> str:
+        """A question and all that stands before its answer."""
+        return f'{self.roles[0]}: {question}{self.sep}{self.roles[1]}:'
+
+
+@dataclass(frozen=True)
+class BareTemplate(ConversationTemplate):
+    """Questions and answers without roles or system text: `{question} {answer}{sep2}{question} ...`.
+
+    Short, and an answer stands right behind its question: what a language model that was not trained on any protocol
+    continues most readily.
+    """
+
+    system: str = ''
+    sep2: str = '\n'
+
+    def opening(self) -> str:
+        return ''
+
+    def ask(self, question: str) -> str:
+        return question
 
 
 def check_order(turns: Sequence[Turn]) -> None:

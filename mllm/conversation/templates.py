@@ -5,7 +5,7 @@ The system sentences are protocol: published checkpoints were trained with exact
 
 from __future__ import annotations
 
-from mllm.conversation.template import ConversationTemplate
+from mllm.conversation.template import BareTemplate, ConversationTemplate
 from mllm.registry import EPISODE_TEMPLATES, TEMPLATES
 
 _CHAT = 'A chat between a curious user and an artificial intelligence assistant. '
@@ -35,6 +35,7 @@ CONVERSATION_TEMPLATES = {
     ),
     # The system text ends with a blank of its own, so two blanks stand before the role.
     'final_v1.0': ConversationTemplate('[FINAL QUESTION]: '),
+    'bare': BareTemplate(),
 }
 
 PROTOCOLS = {
@@ -49,6 +50,12 @@ PROTOCOLS = {
         'first_support': {'template': 'hypnotized_v1.0'},
         'support': {'template': 'hypnotized_ans_v1.0', 'keep_end': False},
         'query': {'template': 'hypnotized_v1.1', 'supervised': True},
+    },
+    # For base language models: nothing but images and labels, one pair a line.
+    'pairs': {
+        'first_support': {'template': 'bare', 'bos': False},
+        'support': {'template': 'bare', 'bos': False},
+        'query': {'template': 'bare', 'bos': False, 'supervised': True},
     },
 }
 
