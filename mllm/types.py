@@ -128,7 +128,8 @@ class Sample:
 
     In training `labels` has the length of `input_ids`; in evaluation `input_ids` is the prompt up to the answer,
     `labels` is empty, `target` is the answer alone, and `answers` holds the token ids of the target and of every
-    candidate answer as they would follow `input_ids`, end mark included.
+    candidate answer as they would follow `input_ids`, end mark included. `image_tokens` says how many of `input_ids`
+    each of `images` fills: a model only sees the batch's total and would swap images between rows.
     """
 
     input_ids: list[int]
@@ -136,6 +137,7 @@ class Sample:
     images: Any
     index: int
     target: str = ''
+    image_tokens: Sequence[int] = ()
     answers: dict[str, list[int]] = field(default_factory=dict)
     meta: dict[str, Any] = field(default_factory=dict)
 
@@ -163,8 +165,14 @@ class Prediction:
     score: dict[str, float] = field(default_factory=dict)
 
 
-EncodeImages = Callable[[Sequence['Image.Image']], tuple[Any, list[list[int]]]]
-"""PIL images -> (what `collate_images` takes, for each image the run of token ids that stands for it)."""
+ImageRun = list[int] | str
+"""What stands for an image in a sequence: ids, put in after tokenising, or a text that is tokenised with the rest."""
+
+EncodeImages = Callable[[Sequence['Image.Image']], tuple[Any, Sequence[ImageRun]]]
+"""PIL images -> (what `collate_images` takes, the run of each image). Runs may depend on all images of the sample."""
+
+TokenInputs = Callable[[Sequence[int]], Mapping[str, Sequence[int]]]
+"""input_ids[L] of a sample -> further inputs of the model by name, [L] each; padding gets 0."""
 
 
 @dataclass(frozen=True)
@@ -176,8 +184,10 @@ class Preprocessor:
     transform         callable (image, target, rng) -> (image, target): the geometry the model wants, or None
     encode_images     see `EncodeImages`
     collate_images    list of the batch's `Sample.images` (None entries allowed) -> dict of tensors for the model
-    image_token_id    id of the one-token placeholder, which the encoder replaces by each image's run of ids
+    image_token_id    id that an image's embeddings replace; where runs are ids, also that of the one-token placeholder
     max_length        longest sequence in tokens
+    end_token_ids     after these the model has written its answer; empty: the tokenizer's end of sequence
+    token_inputs      see `TokenInputs`, None for models that need no such inputs
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -188,3 +198,5 @@ class Preprocessor:
     collate_images: Callable[[Sequence[Any]], Mapping[str, Tensor]]
     image_token_id: int
     max_length: int
+    end_token_ids: tuple[int, ...] = ()
+    token_inputs: TokenInputs | None = None

@@ -6,7 +6,7 @@ import inspect
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from enum import Enum
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -32,12 +32,14 @@ def arguments_of(entry: Callable[..., Any], skip: int = 0) -> Arguments:
     hints: dict[str, Any] = {}
     required: list[str] = []
     passes_on = False
+    # Its fields may be inherited from a class of another module, whose names their types are written with.
+    own: dict[str, Any] = typing.get_type_hints(entry) if isinstance(entry, type) and is_dataclass(entry) else {}
     for function in initialisers(entry):
         parameters = list(inspect.signature(function).parameters.values())[1 if isinstance(entry, type) else skip :]
         for parameter in parameters:
             if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) or parameter.name in hints:
                 continue
-            hints[parameter.name] = resolve_hint(parameter.annotation, function)
+            hints[parameter.name] = own.get(parameter.name) or resolve_hint(parameter.annotation, function)
             if parameter.default is parameter.empty:
                 required.append(parameter.name)
         passes_on = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mllm.dataset.item_contract import check_item
-from mllm.dataset.supervision import TokenizedSegment, join_segments, tokenize_segment
+from mllm.dataset.supervision import TokenizedSegment, join_segments, place_images, tokenize_segment
 from mllm.grounding.formatter import is_index, substitute
 from mllm.grounding.geometry import (
     clip_boxes,
@@ -28,6 +28,7 @@ from mllm.grounding.geometry import (
 from mllm.types import (
     IGNORE_INDEX,
     Episode,
+    ImageRun,
     Point,
     Preprocessor,
     RawItem,
@@ -79,7 +80,7 @@ class EpisodeEncoder:
         """Encode an episode. ValueError if an item breaks the contract or the query does not fit the model."""
         items = [self.prepare(item, rng) for item in episode.items]
         support, queries = items[: len(episode.support)], items[len(episode.support) :]
-        kept, segments, image_runs, images = self.fit(support, queries)
+        kept, segments, runs, images = self.fit(support, queries)
         meta = {**(episode.query.get('meta') or {}), **queries[-1].places, **episode.meta}
         if kept < len(support):
             if episode.indivisible:
@@ -90,16 +91,23 @@ class EpisodeEncoder:
             meta['dropped_supports'] = len(support) - kept
         if clipped := sum(item.clipped for item in items):
             meta['clipped'] = clipped
-        input_ids, labels = join_segments(segments, image_runs, self.preprocessor.image_token_id)
+        input_ids, labels = join_segments(segments, runs, self.image_token, self.preprocessor.image_token_id)
+        filled = self.image_tokens(runs)
         if self.training:
             if all(label == IGNORE_INDEX for label in labels[1:]):
                 raise ValueError('no token of this sample is learnt: its answers are empty or not supervised')
-            return Sample(input_ids, labels, images, index, meta=meta)
+            return Sample(input_ids, labels, images, index, image_tokens=filled, meta=meta)
         target = queries[-1].turns[-1]['value']
         texts = dict.fromkeys([target, *meta.get('candidates', [])])
         support = support[len(support) - kept :]
-        answers = {text: self.answer_ids(support, queries, text, segments[-1]) for text in texts}
-        return Sample(input_ids, [], images, index, target, answers, meta)
+        answers = {text: self.answer_ids(support, queries, text, segments[-1], runs) for text in texts}
+        return Sample(input_ids, [], images, index, target, filled, answers, meta)
+
+    def image_tokens(self, runs: Sequence[ImageRun]) -> list[int]:
+        """How many ids each image fills; those that do not reach the model, for their run fills none, are left out."""
+        token_id = self.preprocessor.image_token_id
+        counts = [run.count(self.image_token) if isinstance(run, str) else run.count(token_id) for run in runs]
+        return [count for count in counts if count]
 
     def prepare(self, item: RawItem, rng: ItemRng | None) -> PreparedItem:
         """Stages 4 and 5."""
@@ -164,45 +172,60 @@ class EpisodeEncoder:
 
     def fit(
         self, support: Sequence[PreparedItem], queries: Sequence[PreparedItem]
-    ) -> tuple[int, list[TokenizedSegment], list[list[int]], Any]:
+    ) -> tuple[int, list[TokenizedSegment], Sequence[ImageRun], Any]:
         """Stages 6 and 7: the most supports, counted from the query backwards, with which the episode fits.
 
-        Returns their number, the segments, the run of ids of each image, and the encoded images.
+        Returns their number, the segments, the run of each image, and the encoded images.
         """
         pictures = [image for item in (*support, *queries) for image in item.images]
-        images, runs = self.preprocessor.encode_images(pictures) if pictures else (None, [])
+        images, runs = self.encode_images(pictures)
         length = 0
         for kept in range(len(support), -1, -1):
-            items = [*support[len(support) - kept :], *queries]
-            shown = sum(len(item.images) for item in items)
-            segments = self.tokenize(items[:kept], queries)
-            # Runs are counted from the back: supports are dropped from the front.
-            length = sum(len(s.input_ids) for s in segments) + sum(len(run) - 1 for run in runs[len(runs) - shown :])
+            held = support[len(support) - kept :]
+            shown = sum(len(item.images) for item in (*held, *queries))
+            last = runs[len(runs) - shown :]
+            segments, length = self.tokenize(held, queries, last)
+            if length <= self.preprocessor.max_length and shown < len(pictures):
+                # What stands for an image may depend on how many there are.
+                images, last = self.encode_images(pictures[len(pictures) - shown :])
+                segments, length = self.tokenize(held, queries, last)
             if length <= self.preprocessor.max_length:
-                if kept < len(support) and shown:
-                    images, runs = self.preprocessor.encode_images(pictures[-shown:])
-                return kept, segments, runs, images if shown else None
+                return kept, segments, last, images
         asked = sum(len(item.images) for item in queries)
         raise ValueError(
             f'query and answer alone have {length} tokens with {asked} images, more than the '
             f'{self.preprocessor.max_length} of model_max_length'
         )
 
-    def tokenize(self, support: Sequence[PreparedItem], queries: Sequence[PreparedItem]) -> list[TokenizedSegment]:
-        """Segments of an episode; in evaluation the last answer is left open."""
+    def encode_images(self, pictures: Sequence[Image.Image]) -> tuple[Any, Sequence[ImageRun]]:
+        return self.preprocessor.encode_images(pictures) if pictures else (None, [])
+
+    def tokenize(
+        self, support: Sequence[PreparedItem], queries: Sequence[PreparedItem], runs: Sequence[ImageRun]
+    ) -> tuple[list[TokenizedSegment], int]:
+        """Segments of an episode, and its length in ids; in evaluation the last answer is left open."""
         segments = self.preprocessor.episode_template.segments(
             [item.turns for item in support], [item.turns for item in queries], answer_open=not self.training
         )
-        return [tokenize_segment(segment, self.preprocessor.tokenizer, self.image_token) for segment in segments]
+        placed = place_images(segments, runs, self.image_token)
+        tokenized = [tokenize_segment(segment, self.preprocessor.tokenizer) for segment in placed]
+        replaced = sum(len(run) - 1 for run in runs if not isinstance(run, str))
+        return tokenized, sum(len(segment.input_ids) for segment in tokenized) + replaced
 
     def answer_ids(
-        self, support: Sequence[PreparedItem], queries: Sequence[PreparedItem], text: str, prompt: TokenizedSegment
+        self,
+        support: Sequence[PreparedItem],
+        queries: Sequence[PreparedItem],
+        text: str,
+        prompt: TokenizedSegment,
+        runs: Sequence[ImageRun],
     ) -> list[int]:
-        """Ids of `text` as the answer to the open prompt, with its end mark."""
+        """Ids of `text` as the answer to the open `prompt`, the last segment, with its end mark."""
         turns = [*queries[-1].turns[:-1], Turn({**queries[-1].turns[-1], 'value': text, 'supervised': True})]
         closed = [*(item.turns for item in queries[:-1]), turns]
-        segment = self.preprocessor.episode_template.segments([item.turns for item in support], closed)[-1]
-        ids = tokenize_segment(segment, self.preprocessor.tokenizer, self.image_token).input_ids
+        segments = self.preprocessor.episode_template.segments([item.turns for item in support], closed)
+        segment = place_images(segments, runs, self.image_token)[-1]
+        ids = tokenize_segment(segment, self.preprocessor.tokenizer).input_ids
         start = len(prompt.input_ids)
         if ids[:start] != prompt.input_ids:
             raise ValueError(

@@ -1,16 +1,17 @@
 """Stage 7 of a sample's way: segments -> input_ids and labels.
 
-Labels come from character spans: a token is learnt if its offsets overlap a supervised chunk. An image placeholder is
-one token until after tokenising; then its id is replaced by the run of ids that the model family gives the image.
+Labels come from character spans: a token is learnt if its offsets overlap a supervised chunk. What stands for an image
+is its family's choice: a text, which is tokenised with the rest as the model's own processor would, or a run of ids;
+then the placeholder is one token until after tokenising, and its id is replaced by the run.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
-from mllm.types import IGNORE_INDEX, IMAGE_PLACEHOLDER, Segment
+from mllm.types import IGNORE_INDEX, IMAGE_PLACEHOLDER, Chunk, ImageRun, Segment
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -24,12 +25,34 @@ class TokenizedSegment:
     supervised: list[bool]
 
 
-def tokenize_segment(segment: Segment, tokenizer: PreTrainedTokenizerBase, image_token: str) -> TokenizedSegment:
-    """Tokenise a segment in one go; `<image>` in its text becomes `image_token`."""
+def place_images(segments: Sequence[Segment], runs: Sequence[ImageRun], image_token: str) -> list[Segment]:
+    """Segments with each `<image>` replaced, in order of the prompt, by its text, or by `image_token` for a run of ids.
+
+    ValueError if placeholders and images differ in number.
+    """
+    placeholders = sum(segment.text.count(IMAGE_PLACEHOLDER) for segment in segments)
+    if placeholders != len(runs):
+        raise ValueError(
+            f'the prompt has {placeholders} {IMAGE_PLACEHOLDER} placeholders for {len(runs)} images; '
+            f'write {IMAGE_PLACEHOLDER} once for each image'
+        )
+    texts = iter(run if isinstance(run, str) else image_token for run in runs)
+    return [
+        replace(segment, chunks=tuple(with_images(chunk, texts) for chunk in segment.chunks)) for segment in segments
+    ]
+
+
+def with_images(chunk: Chunk, texts: Iterator[str]) -> Chunk:
+    first, *others = chunk.text.split(IMAGE_PLACEHOLDER)
+    return replace(chunk, text=first + ''.join(next(texts) + other for other in others))
+
+
+def tokenize_segment(segment: Segment, tokenizer: PreTrainedTokenizerBase) -> TokenizedSegment:
+    """Tokenise a segment in one go."""
     text, spans = '', []
     for chunk in segment.chunks:
         start = len(text)
-        text += chunk.text.replace(IMAGE_PLACEHOLDER, image_token)
+        text += chunk.text
         if chunk.supervised and len(text) > start:
             spans.append((start, len(text)))
     encoding = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
@@ -43,26 +66,27 @@ def tokenize_segment(segment: Segment, tokenizer: PreTrainedTokenizerBase, image
 
 
 def join_segments(
-    segments: Sequence[TokenizedSegment], image_runs: Sequence[Sequence[int]], image_token_id: int
+    segments: Sequence[TokenizedSegment], runs: Sequence[ImageRun], image_token: str, image_token_id: int
 ) -> tuple[list[int], list[int]]:
     """Concatenate segments and put each image's run of ids in place of its placeholder, in order of the prompt.
 
     Returns input_ids[L] and labels[L]; labels are the ids themselves where supervised, else -100, and -100 on images.
-    ValueError if placeholders and images differ in number.
+    ValueError if a text of the sample holds `image_token` itself.
     """
-    placeholders = sum(segment.input_ids.count(image_token_id) for segment in segments)
-    if placeholders != len(image_runs):
+    found = sum(segment.input_ids.count(image_token_id) for segment in segments)
+    wanted = sum(run.count(image_token) if isinstance(run, str) else 1 for run in runs)
+    if found != wanted:
         raise ValueError(
-            f'the prompt has {placeholders} {IMAGE_PLACEHOLDER} placeholders for {len(image_runs)} images; '
-            f'write {IMAGE_PLACEHOLDER} once for each image'
+            f'{found} times {image_token} where the images stand for {wanted}: a question or an answer holds the own '
+            f'token of the model for images; write {IMAGE_PLACEHOLDER} for an image, and leave {image_token} out'
         )
-    runs = iter(image_runs)
+    places: Iterator[Any] = iter([[image_token_id]] * found if runs and isinstance(runs[0], str) else runs)
     ids: list[int] = []
     labels: list[int] = []
     for segment in segments:
         for token, supervised in zip(segment.input_ids, segment.supervised, strict=True):
             if token == image_token_id:
-                run = next(runs)
+                run = next(places)
                 ids.extend(run)
                 labels.extend([IGNORE_INDEX] * len(run))
             else:

@@ -21,11 +21,12 @@ class Collator:
     attention_mask  [B, L] int64, 1 on tokens, 0 on padding
     labels          [B, L] int64, -100 on padding (training)
     samples         the samples themselves (evaluation)
+    and, [B, L] int64, what `Preprocessor.token_inputs` gives, 0 on padding
     skipped         why samples were left out, one reason each (only where some were)
     bad             what `Caught` returned for samples that end the run; then there is nothing else
     and the tensors of `Preprocessor.collate_images`
 
-    `Skipped` and None entries are left out. ValueError names the sample whose images and placeholders, or labels
+    `Skipped` and None entries are left out. ValueError names the sample whose images and image tokens, or labels
     and tokens, do not agree: the model sees only the batch's total and would swap images between rows.
     """
 
@@ -54,6 +55,9 @@ class Collator:
             'input_ids': self.pad([sample.input_ids for sample in samples], pad_id),
             'attention_mask': self.pad([[1] * len(sample.input_ids) for sample in samples], 0),
         }
+        if self.preprocessor.token_inputs is not None:
+            rows = [self.preprocessor.token_inputs(sample.input_ids) for sample in samples]
+            batch |= {name: self.pad([row[name] for row in rows], 0) for name in rows[0]}
         if self.training:
             batch['labels'] = self.pad([sample.labels for sample in samples], IGNORE_INDEX)
         else:
@@ -77,15 +81,13 @@ class Collator:
         if self.training and len(sample.labels) != len(sample.input_ids):
             faults.append(f'sample {sample.index}: {len(sample.labels)} labels for {len(sample.input_ids)} tokens')
         images = 0 if sample.images is None else len(sample.images)
-        runs = count_runs(sample.input_ids, self.preprocessor.image_token_id)
-        if runs != images:
-            faults.append(f'sample {sample.index}: {images} images for {runs} runs of image placeholders')
+        tokens = sample.input_ids.count(self.preprocessor.image_token_id)
+        if (images, tokens) != (len(sample.image_tokens), sum(sample.image_tokens)):
+            faults.append(
+                f'sample {sample.index}: {images} images and {tokens} image tokens, but the prompt is made for '
+                f'{len(sample.image_tokens)} images of {list(sample.image_tokens)} tokens'
+            )
         return faults
-
-
-def count_runs(ids: Sequence[int], token: int) -> int:
-    """How many unbroken runs of `token` there are in `ids`; an image's placeholders are one run."""
-    return sum(current == token != previous for previous, current in zip([None, *ids], ids, strict=False))
 
 
 def reasons(items: Sequence[Any]) -> list[str]:

@@ -43,7 +43,7 @@ class Scorer:
             'num_beams': 1,
             'pad_token_id': self.tokenizer.pad_token_id,
             'bos_token_id': self.tokenizer.bos_token_id,
-            'eos_token_id': self.tokenizer.eos_token_id,
+            'eos_token_id': list(preprocessor.end_token_ids) or self.tokenizer.eos_token_id,
             # An image's token in an answer stands for no image: without a cache, the next step would look for one.
             'suppress_tokens': [preprocessor.image_token_id],
             **gen_kwargs,

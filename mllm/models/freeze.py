@@ -12,7 +12,7 @@ from rich.table import Table
 from torch import nn
 from transformers import PreTrainedModel
 
-from mllm.registry import nearest
+from mllm.models.hub import near
 
 
 def apply_freeze(model: nn.Module, freeze: Sequence[str], tune: Sequence[str]) -> None:
@@ -25,7 +25,7 @@ def apply_freeze(model: nn.Module, freeze: Sequence[str], tune: Sequence[str]) -
     names = [name for name, _ in model.named_parameters(remove_duplicate=False)]
     modules = [name for name, _ in model.named_modules() if name]
     unmatched = [
-        f'{pattern!r} matches no parameter{nearest(pattern, [*modules, *names])}'
+        f'{pattern!r} matches no parameter{near(pattern, [*modules, *names])}'
         for pattern in (*freeze, *tune)
         if not any(matches(name, pattern) for name in names)
     ]

@@ -144,20 +144,25 @@ def prepare(cfg: Config, training_args: TrainingArguments) -> tuple[MultimodalTr
 
 
 def trained_model(model_args: Mapping[str, Any], training_args: TrainingArguments) -> Mapping[str, Any]:
-    """`model_args` of an evaluation without training: where they name no model, the one that `output_dir` holds."""
-    if model_args.get('model_name_or_path'):
+    """`model_args` of an evaluation without training: where they name no model, the one that `output_dir` holds.
+
+    Of a run with adapters, `output_dir` holds these, and the model they stand in is still that of `model_args`.
+    """
+    key = 'adapter' if model_args.get('lora') else 'model_name_or_path'
+    if model_args.get(key):
         return model_args
     folder = str(training_args.output_dir)
     source = folder if has_model(folder) else resume_point(folder)
     if source is None:
         logger.warning(
-            'nothing is trained here: %s holds no model and model_args.model_name_or_path names none; parts of '
-            'model_args without a path have drawn weights',
+            'nothing is trained here: %s holds no model and model_args.%s names none; parts of model_args without a '
+            'path have drawn weights',
             folder,
+            key,
         )
         return model_args
     logger.info('the model in %s is evaluated', source)
-    return {**model_args, 'model_name_or_path': source}
+    return {**model_args, key: source}
 
 
 def make_evaluation(entry: DatasetEntry, dataset: Dataset[Any], boxes: Mapping[str, Any] | None) -> Evaluation:

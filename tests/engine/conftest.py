@@ -104,7 +104,8 @@ class SyntheticDataset(Dataset):
         ids += rng.integers(FIRST_WORD, VOCAB, rng.integers(2, 7)).tolist()
         answer = [*rng.integers(FIRST_WORD, FIRST_WORD + 3, rng.integers(1, 4)).tolist(), EOS]
         pixels = torch.from_numpy(rng.standard_normal((count, 3, 32, 32)).astype(np.float32)) if count else None
-        return Sample([*ids, *answer], [IGNORE_INDEX] * len(ids) + answer, pixels, index)
+        labels = [IGNORE_INDEX] * len(ids) + answer
+        return Sample([*ids, *answer], labels, pixels, index, image_tokens=[IMAGE_TOKENS] * count)
 
 
 def make_args(folder: Path | str, **changes: Any) -> Seq2SeqTrainingArguments:

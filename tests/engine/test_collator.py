@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mllm.engine.collator import Collator, count_runs
+from mllm.engine.collator import Collator
 from mllm.types import Sample, Skipped
 
 ids_lists = st.lists(st.lists(st.integers(4, 31), min_size=1, max_size=12), min_size=1, max_size=5)
@@ -55,24 +55,32 @@ def test_images_of_the_batch_are_collated_in_order(preprocessor, tiny):
 def test_swapped_images_are_an_error_that_names_both_samples(preprocessor, tiny):
     one, two = tiny.dataset(3)[0, 1], tiny.dataset(3)[0, 2]
     swapped = [replace(one, images=two.images), replace(two, images=one.images)]
-    with pytest.raises(ValueError, match='sample 1: 2 images for 1 runs') as error:
+    with pytest.raises(ValueError, match=r'sample 1: 2 images and 4 image tokens.* 1 images of \[4\]') as error:
         Collator(preprocessor, 'right', training=True)(swapped)
-    assert 'sample 2: 1 images for 2 runs' in str(error.value)
+    assert 'sample 2: 1 images and 8 image tokens' in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ('ids', 'runs'), [([1, 5], 0), ([3], 1), ([3, 3, 5], 1), ([3, 3, 5, 3, 3], 2), ([1, 3, 5, 3, 5, 3], 3)]
+    ('ids', 'filled'), [([1, 5], []), ([3], [1]), ([3, 3, 5], [2]), ([3, 3, 3, 3], [2, 2]), ([1, 3, 5, 3, 3], [1, 2])]
 )
-def test_placeholder_runs_must_be_as_many_as_images(preprocessor, ids, runs):
-    assert count_runs(ids, 3) == runs
+def test_image_tokens_must_be_as_many_as_the_images_fill(preprocessor, ids, filled):
     collator = Collator(preprocessor, 'right', training=True)
     for images in range(4):
-        sample = Sample(ids, ids, torch.zeros(images, 3, 32, 32) if images else None, 5)
-        if images == runs:
+        sample = Sample(ids, ids, torch.zeros(images, 3, 32, 32) if images else None, 5, image_tokens=filled)
+        if images == len(filled):
             assert len(collator([sample]).get('pixel_values', [])) == images
         else:
-            with pytest.raises(ValueError, match=f'sample 5: {images} images for {runs} runs'):
+            with pytest.raises(ValueError, match=f'sample 5: {images} images and {ids.count(3)} image tokens'):
                 collator([sample])
+    with pytest.raises(ValueError, match='sample 5'):
+        collator([Sample([*ids, 3], [*ids, 3], torch.zeros(len(filled), 3, 32, 32), 5, image_tokens=filled)])
+
+
+@pytest.mark.parametrize('side', ['left', 'right'])
+def test_inputs_per_token_are_padded_like_the_ids(preprocessor, side):
+    typed = replace(preprocessor, token_inputs=lambda ids: {'token_type_ids': [int(token == 5) for token in ids]})
+    batch = Collator(typed, side, training=True)([text_sample([1, 5, 2]), text_sample([5])])
+    assert batch['token_type_ids'].tolist() == [[0, 1, 0], [0, 0, 1] if side == 'left' else [1, 0, 0]]
 
 
 def test_labels_of_another_length_are_an_error(preprocessor):

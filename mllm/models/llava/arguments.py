@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal
 
-from mllm.models.hub import part_faults
+from mllm.models.arguments import ModelArguments
 from mllm.registry import nearest
 
 TOWER, PROJECTOR, DECODER = 'model.vision_tower', 'model.multi_modal_projector', 'model.language_model'
 PROJECTOR_ARGS = {'linear': (), 'mlp2x_gelu': (), 'pool': ('num_tokens', 'dim'), 'grid': ('num_tokens',)}
 
 
-class ConvArgs(TypedDict, total=False):
-    conv_template: str
-    episode_template: str
-    transforms: dict[str, Any] | None
-
-
-class TargetProcessor(TypedDict):
-    boxes: dict[str, Any]
-
-
 @dataclass(frozen=True)
-class LlavaArguments:
-    """A whole model by path, or the parts of a new one. Paths are folders or names on the Hugging Face hub.
+class LlavaArguments(ModelArguments):
+    """A whole model by path, or the parts of a new one; and what `ModelArguments` has.
 
     model_name_or_path        a model saved by a run of ours, or a plain Hugging Face LLaVA; None: built from parts.
                               Its config.json decides about tower, language model, projector and selected features
-    tokenizer                 where the tokenizer lies if not with the model
     llm                       language model: a path, or a config dict with `model_type` for random weights
     vision_tower              image encoder: a path, or a config dict with `model_type` for random weights; beside
                               model_name_or_path, a path is where the image processor lies
@@ -45,16 +34,10 @@ class LlavaArguments:
     decoder_init              'open_gates' for a new LFM2 decoder, see `decoder_init.open_gates_`
     freeze_vision_tower, freeze_backbone (the language model without its head), freeze_mm_mlp_adapter (the projector),
     tune_mm_mlp_adapter (nothing but the projector learns, and the embeddings if they have <im_start> and <im_end>)
-    freeze, tune              further name patterns of parameters that do not learn, and of exceptions from all
     feature_cache             of a frozen tower: None, 'memory', or a folder that lasts across runs
-    attn_implementation       of the language model, as transformers names them
-    target_processor          dict(boxes=dict(type=...)): how boxes and points are written
-    conv_args                 dict(conv_template=, episode_template=, transforms=dict(type=...))
     """
 
     version: Literal['v1'] = 'v1'
-    model_name_or_path: str | None = None
-    tokenizer: str | None = None
     llm: str | Mapping[str, Any] | None = None
     vision_tower: str | Mapping[str, Any] | None = None
     image_size: int = 224
@@ -64,48 +47,30 @@ class LlavaArguments:
     mm_vision_select_layer: int = -2
     mm_vision_select_feature: Literal['patch', 'full'] = 'patch'
     mm_use_im_start_end: bool = False
-    model_max_length: int = 2048
     image_splice: Literal['all', 'last_only'] = 'all'
     decoder_init: Literal['default', 'open_gates'] = 'default'
     freeze_vision_tower: bool = True
     freeze_backbone: bool = False
     freeze_mm_mlp_adapter: bool = False
     tune_mm_mlp_adapter: bool = False
-    freeze: Sequence[str] = ()
-    tune: Sequence[str] = ()
     feature_cache: str | None = None
-    attn_implementation: str | None = None
-    dtype: Literal['float32', 'bfloat16', 'float16'] = 'float32'
-    target_processor: TargetProcessor = field(default_factory=lambda: {'boxes': {'type': 'PlainBoxFormatter'}})
-    conv_args: ConvArgs = field(default_factory=lambda: {'transforms': {'type': 'Expand2square'}})
 
-    def __post_init__(self) -> None:
-        faults = [
-            f'model_args.{name} is needed where model_name_or_path is None'
-            for name in ('tokenizer', 'llm', 'vision_tower')
-            if self.model_name_or_path is None and getattr(self, name) is None and not self.comes_with_llm(name)
-        ]
+    def faults(self) -> Iterator[str]:
+        for name in ('tokenizer', 'llm', 'vision_tower'):
+            if self.model_name_or_path is None and getattr(self, name) is None and not self.comes_with_llm(name):
+                yield f'model_args.{name} is needed where model_name_or_path is None'
         if self.projector not in PROJECTOR_ARGS:
-            faults.append(
-                f'model_args.projector: there is no {self.projector!r}{nearest(self.projector, PROJECTOR_ARGS)}'
-            )
+            yield f'model_args.projector: there is no {self.projector!r}{nearest(self.projector, PROJECTOR_ARGS)}'
         else:
             known = PROJECTOR_ARGS[self.projector]
-            faults += [
-                f'model_args.projector_args.{name}: {self.projector!r} has no such argument{nearest(name, known)}'
-                for name in self.projector_args
-                if name not in known
-            ]
-        faults += [
-            fault
-            for name in ('llm', 'vision_tower')
-            if isinstance(part := getattr(self, name), Mapping)
-            for fault in part_faults(name, part)
-        ]
+            for name in self.projector_args:
+                if name not in known:
+                    near = nearest(name, known)
+                    yield f'model_args.projector_args.{name}: {self.projector!r} has no such argument{near}'
+        yield from self.part_faults('llm', 'vision_tower')
         if self.tune_mm_mlp_adapter and self.freeze_mm_mlp_adapter:
-            faults.append('model_args: tune_mm_mlp_adapter and freeze_mm_mlp_adapter exclude each other')
-        if faults:
-            raise ValueError('\n'.join(faults))
+            yield 'model_args: tune_mm_mlp_adapter and freeze_mm_mlp_adapter exclude each other'
+        yield from super().faults()
 
     def comes_with_llm(self, name: str) -> bool:
         """A language model given by path brings its tokenizer."""

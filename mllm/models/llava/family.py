@@ -12,9 +12,9 @@ from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerBase
 
 from mllm.conversation.episode_template import build_episode_template
 from mllm.models.family import Family
-from mllm.models.freeze import apply_freeze, is_frozen, keep_in_evaluation
+from mllm.models.freeze import is_frozen, keep_in_evaluation
 from mllm.models.hub import loading
-from mllm.models.llava.arguments import LlavaArguments
+from mllm.models.llava.arguments import DECODER, LlavaArguments
 from mllm.models.llava.build import describe, from_folder, from_parts, tokens_per_image
 from mllm.models.llava.feature_cache import cache_features
 from mllm.models.llava.images import (
@@ -27,7 +27,8 @@ from mllm.models.llava.images import (
     token_of_image,
 )
 from mllm.models.llava.text_only import take_part_without_images
-from mllm.models.tokens import add_tokens, fit_embeddings, load_tokenizer
+from mllm.models.prepare import prepare_model
+from mllm.models.tokens import add_tokens, load_tokenizer
 from mllm.registry import FORMATTERS, MODELS, TRANSFORMS
 from mllm.types import Preprocessor
 
@@ -61,17 +62,10 @@ class LlavaFamily(Family[LlavaArguments]):
         )
 
     def model(self, args: LlavaArguments, preprocessor: Preprocessor) -> LlavaForConditionalGeneration:
-        tokenizer = preprocessor.tokenizer
         build = from_parts if args.model_name_or_path is None else from_folder
-        model = build(args, describe(args, tokenizer))
-        fit_embeddings(model, len(tokenizer))
+        model = build(args, describe(args, preprocessor.tokenizer))
         model.config.image_token_id = preprocessor.image_token_id
-        model.generation_config.update(
-            pad_token_id=tokenizer.pad_token_id,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-        )
-        apply_freeze(model, *args.patterns())
+        prepare_model(model, args, preprocessor, lora_target=[DECODER])
         tower = model.model.vision_tower
         if is_frozen(tower):
             keep_in_evaluation(tower)
