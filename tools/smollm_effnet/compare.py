@@ -116,7 +116,8 @@ def compare(
     reader = GGUFReader(gguf)
     fields = read_fields(reader)
     source = SourceModel(read_weights(reader), fields)
-    tokenizer, model = AutoTokenizer.from_pretrained(folder), LlamaForCausalLM.from_pretrained(folder).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model: Any = LlamaForCausalLM.from_pretrained(folder).eval()
     end = int(fields['tokenizer.ggml.eos_token_id'])
     rows = []
     for prompt in prompts:

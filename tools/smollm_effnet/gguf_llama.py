@@ -82,7 +82,7 @@ def llama_config(fields: dict[str, Any], tied: bool) -> LlamaConfig:
     )
 
 
-def special_ids(fields: dict[str, Any]) -> dict[str, int]:
+def special_ids(fields: dict[str, Any]) -> dict[str, Any]:
     names = {'bos_token_id': 'bos', 'eos_token_id': 'eos', 'pad_token_id': 'padding'}
     return {key: int(fields[f'tokenizer.ggml.{name}_token_id']) for key, name in names.items()}
 

@@ -58,7 +58,9 @@ class EpisodeTexts:
 def episode_texts(texts: Mapping[str, str] | None) -> EpisodeTexts:
     """The texts that a config gives, in place of those of the published protocol; ValueError for other keys."""
     known = [field.name for field in fields(EpisodeTexts)]
-    unknown = [f'texts.{name}: there is no such text{nearest(name, known)}' for name in texts or {} if name not in known]
+    unknown = [
+        f'texts.{name}: there is no such text{nearest(name, known)}' for name in texts or {} if name not in known
+    ]
     if unknown:
         raise ValueError('; '.join(unknown))
     return EpisodeTexts(**(texts or {}))
