@@ -111,11 +111,16 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Segment:
-    """What is tokenised in one go. `item` is the position in `Episode.items` that truncation drops it with."""
+    """What is tokenised in one go. `item` is the position in `Episode.items` that truncation drops it with.
+
+    `bos` and `eos` say whether the tokenizer's begin or end of sequence stands around it; the latter is learnt if the
+    text before it is.
+    """
 
     chunks: tuple[Chunk, ...]
     bos: bool
     item: int
+    eos: bool = False
 
     @property
     def text(self) -> str:
@@ -188,6 +193,7 @@ class Preprocessor:
     max_length        longest sequence in tokens
     end_token_ids     after these the model has written its answer; empty: the tokenizer's end of sequence
     token_inputs      see `TokenInputs`, None for models that need no such inputs
+    save              writes to a folder what a saved model needs beside weights and tokenizer, None for nothing
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -200,3 +206,4 @@ class Preprocessor:
     max_length: int
     end_token_ids: tuple[int, ...] = ()
     token_inputs: TokenInputs | None = None
+    save: Callable[[str], None] | None = None

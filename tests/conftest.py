@@ -127,7 +127,10 @@ def read_jsonl() -> Callable[[Path], list[Any]]:
 
 @pytest.fixture
 def run_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, dict[str, Any]]]:
-    """Runs a recipe of `config/` for two steps, on a folder of data and with the tiny model in place of its own."""
+    """Runs a recipe of `config/` for two steps, on a folder of data.
+
+    With the tiny model in place of its own, unless `own_model`; `model_args` change either.
+    """
     # Not every test that uses this file needs them.
     from mmengine import Config
 
@@ -136,10 +139,12 @@ def run_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
 
     tiny = Config.fromfile(ROOT / 'config/_base_/model/tiny_llava.py').to_dict()['model_args']
 
-    def start(data_root: Path, name: str, *words: str, **model_args: Any) -> dict[str, dict[str, Any]]:
+    def start(
+        data_root: Path, name: str, *words: str, own_model: bool = False, **model_args: Any
+    ) -> dict[str, dict[str, Any]]:
         monkeypatch.setenv('MLLM_DATA', str(data_root))
         path = tmp_path / f'{name}.py'
-        model = {'_delete_': True, **tiny, **model_args}
+        model = model_args if own_model else {'_delete_': True, **tiny, **model_args}
         path.write_text(f'_base_ = [{str(ROOT / "config" / f"{name}.py")!r}]\nmodel_args = {model!r}\n')
         argv = [path, '--output_dir', tmp_path / name, '--max_steps', '2', '--save_steps', '2', '--use_cpu']
         argv += ['--bf16', 'false', '--tf32', 'false', '--dataloader_num_workers', '0', '--report_to', 'none']

@@ -7,8 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file
 
+from mllm.models.builder import load_model, load_preprocessor
+from mllm.utils.weights import save_weights
 from tests.miniature import write_miniature
+from tests.models.hf_vlm.kinds import KINDS, make_folder
 
 ROOT = Path(__file__).parents[1]
 EMOJI = ROOT / 'data' / 'emoji'
@@ -18,6 +22,8 @@ EVALUATE = {
     'lcl_eval_ISEKAI_pair': ('ISEKAI_pair', 18),
     'lcl_eval_test100': ('ImageNet_100', 4),
 }
+PUBLISHED = {'lcl_lora_smolvlm': 'smolvlm', 'lcl_lora_qwen3_vl': 'qwen3_vl'}
+"""Recipes for a published model, and its type."""
 SHOTS = range(1, 9)
 CLASSES = 4
 IMAGES = 10
@@ -128,4 +134,25 @@ def test_an_evaluation_recipe_fills_a_row_of_the_table(recipe: Recipe, tmp_path:
 
 def test_every_link_context_recipe_is_tested():
     recipes = {path.stem for path in (ROOT / 'config').glob('lcl_*.py')}
-    assert recipes == {'lcl_train_2way', *TRAIN, *EVALUATE}
+    assert recipes == {'lcl_train_2way', *TRAIN, *EVALUATE, *PUBLISHED}
+
+
+@pytest.mark.parametrize('name', PUBLISHED)
+def test_a_recipe_for_a_published_model_runs_on_a_tiny_one_of_its_class(
+    name: str, data_root: Path, run_recipe: Recipe, tmp_path: Path, losses: Callable[[Path], list[float]]
+):
+    """A folder laid out like the published one, with weights of its own, is all that is put in its place."""
+    model_type = PUBLISHED[name]
+    folder = make_folder(tmp_path / 'published', model_type)
+    config = {'model_type': model_type, **KINDS[model_type].config}
+    arguments = {'type': 'hf_vlm', 'processor': str(folder), 'config': config}
+    save_weights(load_model(arguments, load_preprocessor(arguments)), str(folder))
+    words = ['--gradient_accumulation_steps', '1', '--cfg-options', 'data_args.gen_kwargs.max_new_tokens=2']
+    results = run_recipe(data_root, name, *words, own_model=True, model_name_or_path=str(folder))
+    assert list(results) == [f'multitest_ImageNet_100_{shot}' for shot in (1, 4, 8)]
+    assert all(numbers[f'{prefix}_n'] == 4 for prefix, numbers in results.items())
+    assert all(0 < loss < 20 for loss in losses(tmp_path / name))
+    assert losses(tmp_path / name)
+    learnt = load_file(tmp_path / name / 'model.safetensors')
+    assert learnt
+    assert all('lora_' in key for key in learnt)

@@ -11,6 +11,7 @@ FREE = ('model_args.feature_cache', 'model_args.attn_implementation')
 """These change how fast it is."""
 COURSE = (
     *('seed', 'data_seed', 'per_device_train_batch_size', 'gradient_accumulation_steps', 'learning_rate', 'optim'),
+    *('lr_by_part', 'ema_decay'),
     *('weight_decay', 'lr_scheduler_type', 'lr_scheduler_kwargs', 'warmup_steps', 'max_grad_norm'),
     *('label_smoothing_factor', 'adam_beta1', 'adam_beta2', 'adam_epsilon', 'bf16', 'fp16'),
 )

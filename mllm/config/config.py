@@ -100,6 +100,15 @@ def load_config(path: str | os.PathLike[str], cfg_options: Sequence[str] = ()) -
     return cfg
 
 
+def load_model_args(path: str | os.PathLike[str], cfg_options: Sequence[str] = ()) -> dict[str, Any]:
+    """The checked `model_args` of a file that may lack data, and be a model's base alone. ConfigError with all faults."""
+    run = Resolved(read_file(str(path)), str(path), [])
+    run.take_options(cfg_options)
+    sections = {key: run.sections[key] for key in ('custom_imports', 'model_args') if key in run.sections}
+    run.faults += check_config({**sections, 'data_args': {}})
+    return run.checked().to_dict()['model_args']
+
+
 def resolve(line: CommandLine) -> Resolved:
     """The config a command line asks for, and all faults. ConfigError if the file cannot be read."""
     faults = list(line.faults)

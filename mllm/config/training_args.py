@@ -12,10 +12,12 @@ from transformers.training_args import ParallelismConfig
 
 @dataclass
 class TrainingArguments(Seq2SeqTrainingArguments):
-    """`Seq2SeqTrainingArguments` with this project's defaults and three fields more.
+    """`Seq2SeqTrainingArguments` with this project's defaults and a few fields more.
 
     do_multi_predict      evaluate every dataset of `data_args.multitest`
     overwrite_output_dir  start afresh in a folder that holds another run; that run's checkpoints are removed
+    lr_by_part            {name pattern: learning rate} of parts that learn at another rate than `learning_rate`
+    ema_decay             evaluate and save an exponential moving average of the weights; None: the weights themselves
     """
 
     do_multi_predict: bool = field(default=False, metadata={'help': 'Evaluate every dataset of data_args.multitest.'})
@@ -31,13 +33,21 @@ class TrainingArguments(Seq2SeqTrainingArguments):
         default='tensorboard', metadata={'help': 'Where logs go besides the console, e.g. tensorboard, wandb, none.'}
     )
     logging_steps: float = field(default=10, metadata={'help': 'Log every so many steps; below 1: share of all steps.'})
+    lr_by_part: dict | str | None = field(
+        default=None, metadata={'help': 'JSON of learning rates by name pattern, for parts with a rate of their own.'}
+    )
+    ema_decay: float | None = field(default=None, metadata={'help': 'Decay of a moving average of the weights.'})
     # Hugging Face types these two so that they cannot be given as flags.
     liger_kernel_config: dict | str | None = field(default=None, metadata={'help': 'JSON for the Liger kernels.'})
     parallelism_config: dict | str | None = field(
         default=None, metadata={'help': "JSON for accelerate's ParallelismConfig, e.g. '{\"tp_size\": 2}'."}
     )
 
-    _VALID_DICT_FIELDS: ClassVar[list[str]] = [*Seq2SeqTrainingArguments._VALID_DICT_FIELDS, 'liger_kernel_config']
+    _VALID_DICT_FIELDS: ClassVar[list[str]] = [
+        *Seq2SeqTrainingArguments._VALID_DICT_FIELDS,
+        'liger_kernel_config',
+        'lr_by_part',
+    ]
 
     def __post_init__(self) -> None:
         if isinstance(self.parallelism_config, str):

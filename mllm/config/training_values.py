@@ -38,6 +38,12 @@ def value_faults(section: Mapping[str, Any]) -> Iterator[str]:
     for name in [reports] if isinstance(reports, str) else reports if isinstance(reports, Sequence) else ():
         if name not in REPORTS:
             yield f'report_to: there is no {name!r}{nearest(str(name), REPORTS)}'
+    rates, decay = section.get('lr_by_part'), section.get('ema_decay')
+    for name, rate in rates.items() if isinstance(rates, Mapping) else ():
+        if not isinstance(rate, int | float) or rate < 0:
+            yield f'lr_by_part: expected a rate from 0 for {name!r}, got {rate!r}'
+    if isinstance(decay, int | float) and not 0 < decay < 1:
+        yield f'ema_decay: expected a number between 0 and 1, such as 0.999, got {decay}'
     yield from scheduler_faults(section)
 
 

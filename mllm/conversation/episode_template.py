@@ -10,10 +10,10 @@ Published LCL checkpoints need every item tokenised alone with its own BOS: one 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from mllm.conversation.template import ConversationTemplate
+from mllm.conversation.template import Template
 from mllm.registry import EPISODE_TEMPLATES, TEMPLATES
 from mllm.types import Segment, Turn
 
@@ -27,7 +27,7 @@ class Place:
     supervised  answers are learnt unless their turn says otherwise
     """
 
-    template: ConversationTemplate
+    template: Template
     bos: bool = True
     keep_end: bool = True
     supervised: bool = False
@@ -35,12 +35,16 @@ class Place:
 
 @dataclass(frozen=True)
 class EpisodeTemplate:
-    """The prompt protocol of a model: one `Place` for each position an item can have."""
+    """The prompt protocol of a model: one `Place` for each position an item can have.
+
+    `eos`: an episode with its last answer ends with the tokenizer's end of sequence.
+    """
 
     single: Place
     first_support: Place
     support: Place
     query: Place
+    eos: bool = False
 
     def segments(
         self, support: Sequence[Sequence[Turn]], queries: Sequence[Sequence[Turn]], answer_open: bool = False
@@ -50,10 +54,13 @@ class EpisodeTemplate:
         turns = [*support, *queries]
         if answer_open:
             turns[-1] = open_answer(turns[-1])
-        return [
+        segments = [
             Segment(place.template.render(item, place.supervised, place.keep_end), place.bos, number)
             for number, (place, item) in enumerate(zip(places, turns, strict=True))
         ]
+        if self.eos and not answer_open:
+            segments[-1] = replace(segments[-1], eos=True)
+        return segments
 
     def places(self, supports: int, queries: int) -> list[Place]:
         """The place of each item of an episode, supports first."""
@@ -71,7 +78,8 @@ def build_episode_template(conv_args: Mapping[str, Any]) -> EpisodeTemplate:
 
     Unknown names are ValueErrors with the nearest ones.
     """
-    names: Mapping[str, Any] = EPISODE_TEMPLATES.get(conv_args.get('episode_template', 'link_context'))
+    names = dict(EPISODE_TEMPLATES.get(conv_args.get('episode_template', 'link_context')))
     single = conv_args.get('conv_template', 'vicuna_v1.1')
+    eos = names.pop('eos', False)
     places = {place: Place(**{**cfg, 'template': TEMPLATES.get(cfg['template'])}) for place, cfg in names.items()}
-    return EpisodeTemplate(single=Place(TEMPLATES.get(single), supervised=True), **places)
+    return EpisodeTemplate(single=Place(TEMPLATES.get(single), supervised=True), eos=eos, **places)

@@ -1,20 +1,29 @@
 """Stage 6 of a sample's way, first half: the turns of one item -> chunks of text, supervised or not.
 
-A template is data: a system text, two role names and two separators.
+A template is data: a system text, two role names and two separators,
 
     {system}{sep}USER: {question}{sep}ASSISTANT: {answer}{sep2}USER: ...
 
-The texts are those of FastChat's templates that published LLaVA, Shikra and LCL checkpoints were trained with.
+as in FastChat's templates that published LLaVA, Shikra and LCL checkpoints were trained with; or a text around each
+question, as in OpenFlamingo's and Otter's.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
-from mllm.types import Chunk, Turn
+from mllm.types import IMAGE_PLACEHOLDER, Chunk, Turn
 
 HUMAN, ASSISTANT = 'human', 'gpt'
+
+
+class Template(Protocol):
+    """How the turns of one item are written; `ConversationTemplate.render` says what the arguments mean."""
+
+    def render(self, turns: Sequence[Turn], supervised: bool, keep_end: bool = True) -> tuple[Chunk, ...]: ...
 
 
 @dataclass(frozen=True)
@@ -34,12 +43,12 @@ class ConversationTemplate:
         the last `sep2`. ValueError if human and gpt do not take turns, human first.
         """
         check_order(turns)
-        head = self.opening()
+        head = self.system + self.sep
         chunks = []
         for position in range(0, len(turns), 2):
             question, answer = turns[position], turns[position + 1]
             last = position + 2 == len(turns)
-            head += self.ask(question['value'])
+            head += f'{self.roles[0]}: {question["value"]}{self.sep}{self.roles[1]}:'
             if last and not answer['value']:
                 chunks.append(Chunk(head))
                 break
@@ -49,30 +58,43 @@ class ConversationTemplate:
             head = ''
         return tuple(chunks)
 
-    def opening(self) -> str:
-        return self.system + self.sep
-
-    def ask(self, question: str) -> str:
-        """A question and all that stands before its answer."""
-        return f'{self.roles[0]}: {question}{self.sep}{self.roles[1]}:'
-
 
 @dataclass(frozen=True)
-class BareTemplate(ConversationTemplate):
-    """Questions and answers without roles or system text: `{question} {answer}{sep2}{question} ...`.
+class PromptTemplate:
+    """Every question with its answer is one text around them, its images first (OpenFlamingo, Otter).
 
-    Short, and an answer stands right behind its question: what a language model that was not trained on any protocol
-    continues most readily.
+    prompt   text before the answer; `{images}` stands for the placeholders of the question's images, `{question}` for
+             the rest of the question
+    blank    between prompt and answer
+    end      ends answers, and is learnt with them
+    tokens   what of these texts is one token each, for a tokenizer that does not have it yet
     """
 
-    system: str = ''
-    sep2: str = '\n'
+    prompt: str
+    blank: str = ''
+    end: str = '<|endofchunk|>'
+    tokens: tuple[str, ...] = ('<|endofchunk|>',)
 
-    def opening(self) -> str:
-        return ''
+    def render(self, turns: Sequence[Turn], supervised: bool, keep_end: bool = True) -> tuple[Chunk, ...]:
+        """Chunks of the conversation, as `ConversationTemplate.render` makes them."""
+        check_order(turns)
+        chunks = []
+        for position in range(0, len(turns), 2):
+            question, answer = turns[position], turns[position + 1]
+            last = position + 2 == len(turns)
+            chunks.append(Chunk(self.write(question['value'])))
+            if last and not answer['value']:
+                break
+            end = self.end if keep_end or not last else ''
+            chunks.append(Chunk(f'{self.blank}{answer["value"]}{end}', answer.get('supervised', supervised)))
+        return tuple(chunks)
 
-    def ask(self, question: str) -> str:
-        return question
+    def write(self, question: str) -> str:
+        """The text before an answer."""
+        images = IMAGE_PLACEHOLDER * question.count(IMAGE_PLACEHOLDER)
+        rest = re.sub(rf'\s*{re.escape(IMAGE_PLACEHOLDER)}', '', question).strip()
+        # In one pass: a question may hold braces of its own.
+        return re.sub(r'\{(images|question)\}', lambda found: images if found[1] == 'images' else rest, self.prompt)
 
 
 def check_order(turns: Sequence[Turn]) -> None:

@@ -5,7 +5,7 @@ The system sentences are protocol: published checkpoints were trained with exact
 
 from __future__ import annotations
 
-from mllm.conversation.template import BareTemplate, ConversationTemplate
+from mllm.conversation.template import ConversationTemplate, PromptTemplate
 from mllm.registry import EPISODE_TEMPLATES, TEMPLATES
 
 _CHAT = 'A chat between a curious user and an artificial intelligence assistant. '
@@ -35,8 +35,23 @@ CONVERSATION_TEMPLATES = {
     ),
     # The system text ends with a blank of its own, so two blanks stand before the role.
     'final_v1.0': ConversationTemplate('[FINAL QUESTION]: '),
-    'bare': BareTemplate(),
 }
+
+_ANSWER = '<answer>'
+_OTTER_TOKENS = ('<|endofchunk|>', _ANSWER)
+
+PROMPT_TEMPLATES = {
+    # OpenFlamingo: what it is trained with, and its prompts for captions and classes, questions, and hateful memes.
+    'openflamingo': PromptTemplate('{images}'),
+    'openflamingo_caption': PromptTemplate('{images}Output:'),
+    'openflamingo_vqa': PromptTemplate('{images}Question:{question} Short answer:'),
+    'openflamingo_hateful_memes': PromptTemplate('{images}{question} Answer:'),
+    # Otter is trained without blanks, and its demo has them.
+    'otter': PromptTemplate('{images}User:{question} GPT:' + _ANSWER, tokens=_OTTER_TOKENS),
+    'otter_spaced': PromptTemplate('{images}User: {question} GPT:' + _ANSWER, blank=' ', tokens=_OTTER_TOKENS),
+}
+# For base language models, which copy what stood behind an equal thing: nothing but image and label, a pair a line.
+_BARE = PromptTemplate('{images}{question}', blank=' ', end='\n', tokens=())
 
 PROTOCOLS = {
     # Link-Context Learning: the first support carries the instruction and keeps its end mark, later ones do not.
@@ -51,7 +66,6 @@ PROTOCOLS = {
         'support': {'template': 'hypnotized_ans_v1.0', 'keep_end': False},
         'query': {'template': 'hypnotized_v1.1', 'supervised': True},
     },
-    # For base language models: nothing but images and labels, one pair a line.
     'pairs': {
         'first_support': {'template': 'bare', 'bos': False},
         'support': {'template': 'bare', 'bos': False},
@@ -59,7 +73,18 @@ PROTOCOLS = {
     },
 }
 
-for _name, _template in CONVERSATION_TEMPLATES.items():
+# One sequence with one BOS, whose every answer is learnt, those of the supports too.
+PROTOCOLS |= {
+    name: {
+        'first_support': {'template': name, 'supervised': True},
+        'support': {'template': name, 'bos': False, 'supervised': True},
+        'query': {'template': name, 'bos': False, 'supervised': True},
+        'eos': True,
+    }
+    for name in PROMPT_TEMPLATES
+}
+
+for _name, _template in {**CONVERSATION_TEMPLATES, **PROMPT_TEMPLATES, 'bare': _BARE}.items():
     TEMPLATES.register_module(_name)(_template)
 for _name, _places in PROTOCOLS.items():
     EPISODE_TEMPLATES.register_module(_name)(_places)

@@ -11,7 +11,7 @@ Sample
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from mllm.dataset.item_contract import check_item
@@ -220,18 +220,20 @@ class EpisodeEncoder:
         prompt: TokenizedSegment,
         runs: Sequence[ImageRun],
     ) -> list[int]:
-        """Ids of `text` as the answer to the open `prompt`, the last segment, with its end mark."""
+        """Ids of `text` as the answer to the open `prompt`, the last segment, with its end mark but no EOS."""
         turns = [*queries[-1].turns[:-1], Turn({**queries[-1].turns[-1], 'value': text, 'supervised': True})]
         closed = [*(item.turns for item in queries[:-1]), turns]
         segments = self.preprocessor.episode_template.segments([item.turns for item in support], closed)
-        segment = place_images(segments, runs, self.image_token)[-1]
-        ids = tokenize_segment(segment, self.preprocessor.tokenizer).input_ids
-        start = len(prompt.input_ids)
+        segment = replace(place_images(segments, runs, self.image_token)[-1], eos=False)
+        tokens = tokenize_segment(segment, self.preprocessor.tokenizer)
+        ids, start = tokens.input_ids, len(prompt.input_ids)
         if ids[:start] != prompt.input_ids:
             raise ValueError(
                 f'the tokenizer merges the prompt with the answer {text!r}; its likelihood cannot be taken'
             )
-        return ids[start:]
+        # A chat template goes on after the end mark, which is the last thing that the model writes.
+        learnt = [place for place, supervised in enumerate(tokens.supervised) if supervised]
+        return ids[start : learnt[-1] + 1] if learnt else ids[start:]
 
 
 def clip_target(target: Target | None, size: tuple[int, int]) -> tuple[Target | None, int]:

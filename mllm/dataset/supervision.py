@@ -62,6 +62,8 @@ def tokenize_segment(segment: Segment, tokenizer: PreTrainedTokenizerBase) -> To
     ]
     if segment.bos:
         ids, supervised = [tokenizer.bos_token_id, *ids], [False, *supervised]
+    if segment.eos:
+        ids, supervised = [*ids, tokenizer.eos_token_id], [*supervised, supervised[-1]]
     return TokenizedSegment(ids, supervised)
 
 
@@ -75,7 +77,11 @@ def join_segments(
     """
     found = sum(segment.input_ids.count(image_token_id) for segment in segments)
     wanted = sum(run.count(image_token) if isinstance(run, str) else 1 for run in runs)
-    if found != wanted:
+    if found < wanted:
+        raise ValueError(
+            f'the tokenizer makes {image_token} an image token {found} times of {wanted}; it must be special'
+        )
+    if found > wanted:
         raise ValueError(
             f'{found} times {image_token} where the images stand for {wanted}: a question or an answer holds the own '
             f'token of the model for images; write {IMAGE_PLACEHOLDER} for an image, and leave {image_token} out'

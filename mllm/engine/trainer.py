@@ -14,11 +14,12 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from transformers import Seq2SeqTrainingArguments, TrainerCallback, TrainerState
 from transformers.integrations import TensorBoardCallback
@@ -34,9 +35,11 @@ from mllm.engine.callbacks import (
 )
 from mllm.engine.checkpoint import begin_run, check_resumable, end_run
 from mllm.engine.collator import Collator
+from mllm.engine.learning_rates import set_learning_rates
 from mllm.engine.loss import step_counts, supervised_loss
 from mllm.engine.sampler import EpochSampler
 from mllm.engine.saving import SavingTrainer
+from mllm.engine.weight_average import WeightAverage
 from mllm.types import Batch, Preprocessor
 from mllm.utils.faults import FaultsError
 from mllm.utils.loading import Caught, raise_caught
@@ -84,14 +87,18 @@ class MultimodalTrainer(SavingTrainer):
         validation: NamedEvaluation | None = None,
         evaluator: Evaluator | None = None,
         callbacks: list[TrainerCallback] | None = None,
+        learning_rates: Mapping[str, float] | None = None,
+        ema_decay: float | None = None,
     ) -> None:
         check_args(args, validation is not None)
+        self.learning_rates = learning_rates
+        self.average = WeightAverage(ema_decay) if ema_decay is not None else None
         self.preprocessor = preprocessor
         self.validation = validation
         self.evaluator = evaluator
         self.throughput = ThroughputCallback()
         self.skipped: set[str] = set()
-        own: list[TrainerCallback] = [self.throughput, LossPlotCallback()]
+        own: list[TrainerCallback] = [self.throughput, LossPlotCallback(), *([self.average] if self.average else [])]
         if train_dataset is not None:
             seed = args.seed if args.data_seed is None else args.data_seed
             size = len(train_dataset)  # type: ignore[arg-type]
@@ -106,6 +113,8 @@ class MultimodalTrainer(SavingTrainer):
             processing_class=preprocessor.tokenizer,
             callbacks=[*own, *(callbacks or [])],
         )
+        if self.sharded and ema_decay is not None:
+            raise ValueError('training_args.ema_decay: not done for weights in shards (FSDP, DeepSpeed); leave it out')
         for callback in self.callback_handler.callbacks:
             # By default it would write to ./runs where a run only evaluates.
             if isinstance(callback, TensorBoardCallback):
@@ -124,11 +133,15 @@ class MultimodalTrainer(SavingTrainer):
             logger.info('the run continues from %s', resume_from)
         if checkpoint:
             check_resumable(checkpoint, self.args.world_size)
+        if self.average:
+            self.average.resumed = checkpoint
         if self.args.should_save:
             begin_run(str(self.args.output_dir), afresh)
         try:
             if not (checkpoint and self.load_finished(checkpoint)):
                 self.train(resume_from_checkpoint=resume_from)
+            if self.average:
+                self.average.put_in(cast(nn.Module, self.model))
             self.save_model()
             self.remove_left_over()
         finally:
@@ -158,6 +171,8 @@ class MultimodalTrainer(SavingTrainer):
             self._load_best_model()
         else:
             self._load_from_checkpoint(checkpoint)
+            if self.average:
+                self.average.load(checkpoint)
         return True
 
     def keep_history(self) -> None:
@@ -172,6 +187,33 @@ class MultimodalTrainer(SavingTrainer):
             plot_history(self.state.log_history, os.path.join(str(self.args.output_dir), LOSS_PLOT))
         except OSError as error:
             logger.error('the log history could not be written: %s', error)
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
+        super()._save(output_dir, state_dict)
+        if not self.args.should_save:
+            return
+        folder = str(output_dir or self.args.output_dir)
+        if self.preprocessor.save is not None:
+            self.preprocessor.save(folder)
+        if self.average and self.saving:
+            self.average.save(folder)
+
+    def _load_best_model(self) -> None:
+        super()._load_best_model()
+        if self.average:
+            self.average.load(str(self.state.best_model_checkpoint))
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        made = self.optimizer is None
+        optimizer = super().create_optimizer(model)
+        if made and self.learning_rates:
+            set_learning_rates(optimizer, cast(nn.Module, self.model if model is None else model), self.learning_rates)
+        return optimizer
+
+    def get_decay_parameter_names(self, model: Any) -> list[str]:
+        """Without those that learn in part: decay would shrink the rows that do not."""
+        partly = {name for name, one in model.named_parameters(remove_duplicate=False) if one._backward_hooks}
+        return [name for name in super().get_decay_parameter_names(model) if name not in partly]
 
     # ---- data and loss ----
 
@@ -262,7 +304,8 @@ class MultimodalTrainer(SavingTrainer):
         if self.evaluator is None:
             raise ValueError('MultimodalTrainer was made without an evaluator')
         # A model that was trained has this in its forward; one that is only evaluated must compute alike.
-        with self.accelerator.autocast():
+        average = self.average.in_place(cast(nn.Module, self.model)) if self.average else nullcontext()
+        with average, self.accelerator.autocast():
             metrics = self.evaluator(self.model, evaluation)
         numbers = {key: value for key, value in metrics.items() if isinstance(value, int | float)}
         self.log({key if key.startswith(LOGGED_APART) else f'test_{key}': value for key, value in numbers.items()})

@@ -8,16 +8,19 @@ Adapters are put into the model itself, so its class, its forward and its other 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from copy import copy
+from typing import Any, cast
 
 import torch
-from peft import LoraConfig, inject_adapter_in_model
+from peft import LoraConfig, get_peft_model_state_dict, inject_adapter_in_model
 from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils import SAFETENSORS_WEIGHTS_NAME as PEFT_FILE
+from safetensors.torch import save_file
 from torch import nn
 
 from mllm.models.arguments import LoraArgs
-from mllm.models.freeze import matches
 from mllm.models.hub import near
+from mllm.utils.patterns import matches
 
 
 def add_lora(model: nn.Module, lora: LoraArgs, tune: Sequence[str], default_target: Sequence[str]) -> None:
@@ -61,3 +64,18 @@ def merge_adapters(model: nn.Module) -> None:
         merged.merge(safe_merge=True)
         parent, _, child = name.rpartition('.')
         setattr(model.get_submodule(parent), child, layer.get_base_layer())
+
+
+def write_peft(model: nn.Module, folder: str, base: str | None) -> list[str]:
+    """Write the adapters alone as peft does: adapter_config.json (over the model `base`) and adapter_model.safetensors.
+
+    Returns the names of the other parameters that were learnt, which that format leaves out.
+    """
+    (name, config), *_ = cast(Any, model).peft_config.items()
+    config = copy(config)
+    config.base_model_name_or_path, config.inference_mode = base, True
+    config.save_pretrained(folder)
+    weights = get_peft_model_state_dict(model, adapter_name=name)
+    named = {f'base_model.model.{key}': tensor.contiguous() for key, tensor in weights.items()}
+    save_file(named, f'{folder}/{PEFT_FILE}')
+    return [key for key, tensor in model.named_parameters() if tensor.requires_grad and 'lora_' not in key]

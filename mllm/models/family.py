@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from transformers import PreTrainedModel
 
 from mllm.types import Preprocessor
+from mllm.utils.weights import save_weights
 
 Arguments = TypeVar('Arguments')
 
@@ -19,9 +20,11 @@ class Family(ABC, Generic[Arguments]):
     """Registered in MODELS under the name that `model_args.type` gives.
 
     arguments   the dataclass of the other keys of `model_args`; its fields are checked before anything is built
+    layouts     how `export` can write a model: 'mllm' for runs of ours, and those of others
     """
 
     arguments: ClassVar[type[Any]]
+    layouts: ClassVar[tuple[str, ...]] = ('mllm',)
 
     @abstractmethod
     def preprocessor(self, args: Arguments) -> Preprocessor:
@@ -31,3 +34,12 @@ class Family(ABC, Generic[Arguments]):
     def model(self, args: Arguments, preprocessor: Preprocessor) -> PreTrainedModel:
         """The model with its weights loaded or drawn from torch's generator, embeddings fitted to the tokenizer, and
         freezing applied."""
+
+    def export(
+        self, model: PreTrainedModel, args: Arguments, preprocessor: Preprocessor, layout: str, folder: str
+    ) -> None:
+        """Write a whole model, without adapters, and what belongs to it. ValueError if `layout` cannot hold it."""
+        save_weights(model, folder)
+        preprocessor.tokenizer.save_pretrained(folder)
+        if preprocessor.save is not None:
+            preprocessor.save(folder)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
 from io import StringIO
 from types import MethodType
 
@@ -13,6 +12,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from mllm.models.hub import near
+from mllm.utils.patterns import matches
 
 
 def apply_freeze(model: nn.Module, freeze: Sequence[str], tune: Sequence[str]) -> None:
@@ -36,10 +36,6 @@ def apply_freeze(model: nn.Module, freeze: Sequence[str], tune: Sequence[str]) -
         for name, parameter in model.named_parameters(remove_duplicate=False):
             if any(matches(name, pattern) for pattern in patterns):
                 parameter.requires_grad_(learns)
-
-
-def matches(name: str, pattern: str) -> bool:
-    return fnmatchcase(name, pattern) or name.startswith(f'{pattern}.')
 
 
 def is_frozen(module: nn.Module) -> bool:

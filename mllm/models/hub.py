@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any
 
+from huggingface_hub import snapshot_download
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 
 from mllm.registry import nearest
@@ -22,6 +24,14 @@ def loading(key: str, path: object) -> Iterator[None]:
             f'model_args.{key}={str(path)!r} cannot be loaded; write a folder in the Hugging Face layout or a name on '
             f'its hub ({str(error).strip()})'
         ) from error
+
+
+def local_folder(key: str, path: str) -> str:
+    """The folder `path`, or what the hub has under that name, fetched to this machine."""
+    if os.path.isdir(path):
+        return path
+    with loading(key, path):
+        return snapshot_download(path, allow_patterns=['*.bin', '*.safetensors', '*.json', '*.model', '*.pt'])
 
 
 def part_config(key: str, part: str | Mapping[str, Any]) -> PreTrainedConfig:

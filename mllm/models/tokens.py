@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
+from tokenizers import AddedToken
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import cached_file
 
@@ -37,15 +38,19 @@ def find_file(path: str, name: str) -> str | None:
         return None
 
 
-def add_tokens(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str], written: Collection[str] = ()) -> None:
+def add_tokens(
+    tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str], written: Collection[str] = (), swallow: bool = True
+) -> None:
     """Add what is not there yet, each as one token; a tokenizer without pad token pads with <unk> or </s>.
 
-    All are special, hence left out of decoded answers, but those that are `written` there: coordinates.
+    All are special, hence left out of decoded answers, but those that are `written` there: coordinates. They `swallow`
+    the white space beside them as in transformers 4, or leave it.
     """
-    known = tokenizer.get_vocab()
+    # A special token that is a mere word of the vocabulary may be split or joined with its neighbours; it keeps its id.
+    words, known = tokenizer.get_vocab(), cast(dict[str, int], tokenizer.added_tokens_encoder)
     for token in tokens:
-        if token not in known:
-            added = swallowing(token)
+        if token not in (words if token in written else known):
+            added = swallowing(token) if swallow else AddedToken(token, normalized=False, special=True)
             if token in written:
                 added.special = False
                 tokenizer.add_tokens([added])  # type: ignore[list-item]

@@ -25,13 +25,14 @@ from mllm.config.changes import changes
 from mllm.config.config import ConfigError, check_output_dir, dump_config, prepare_args
 from mllm.config.output_dir import CONFIG_NAME
 from mllm.dataset.builder import FLAGS, DatasetEntry, entries, prepare_data
-from mllm.engine.checkpoint import has_model, is_unfinished, resume_point
+from mllm.engine.checkpoint import is_unfinished, resume_point
 from mllm.engine.trainer import MultimodalTrainer
 from mllm.evaluation.evaluator import Evaluation, Evaluator
 from mllm.evaluation.report.table import results_table
 from mllm.metric.builder import build_metric, metric_config
 from mllm.models.builder import load_model, load_preprocessor
 from mllm.models.freeze import is_frozen, trainable_table
+from mllm.pipeline.trained import trained_model
 from mllm.utils.faults import BadSampleError, FaultsError, lines_of
 from mllm.utils.log import console, get_logger, setup_logging
 
@@ -100,7 +101,9 @@ def prepare(cfg: Config, training_args: TrainingArguments) -> tuple[MultimodalTr
     if training_args.eval_strategy != 'no' and 'validation' not in parts:
         parts.append('validation')
     try:
-        model_args = cfg.model_args if training_args.do_train else trained_model(cfg.model_args, training_args)
+        model_args = cfg.model_args
+        if not training_args.do_train:
+            model_args = trained_model(model_args, str(training_args.output_dir))
         preprocessor = load_preprocessor(model_args)
         datasets = prepare_data(cfg.data_args, preprocessor, training_args.seed, parts)
         model = load_model(model_args, preprocessor)
@@ -137,32 +140,12 @@ def prepare(cfg: Config, training_args: TrainingArguments) -> tuple[MultimodalTr
             cfg.data_args.get('gen_kwargs'),
             show_progress=not training_args.disable_tqdm,
         ),
+        learning_rates=training_args.lr_by_part,  # type: ignore[arg-type]
+        ema_decay=training_args.ema_decay,
     )
     if not training_args.do_eval:
         evaluations.pop('eval', None)
     return trainer, evaluations
-
-
-def trained_model(model_args: Mapping[str, Any], training_args: TrainingArguments) -> Mapping[str, Any]:
-    """`model_args` of an evaluation without training: where they name no model, the one that `output_dir` holds.
-
-    Of a run with adapters, `output_dir` holds these, and the model they stand in is still that of `model_args`.
-    """
-    key = 'adapter' if model_args.get('lora') else 'model_name_or_path'
-    if model_args.get(key):
-        return model_args
-    folder = str(training_args.output_dir)
-    source = folder if has_model(folder) else resume_point(folder)
-    if source is None:
-        logger.warning(
-            'nothing is trained here: %s holds no model and model_args.%s names none; parts of model_args without a '
-            'path have drawn weights',
-            folder,
-            key,
-        )
-        return model_args
-    logger.info('the model in %s is evaluated', source)
-    return {**model_args, key: source}
 
 
 def make_evaluation(entry: DatasetEntry, dataset: Dataset[Any], boxes: Mapping[str, Any] | None) -> Evaluation:

@@ -47,7 +47,9 @@ def write_base(weights: Mapping[str, Tensor], learnt: Collection[str], folder: s
 def sample(tensor: Tensor) -> Tensor:
     """Up to `SAMPLED` values of a tensor, evenly spread, float32 on the CPU."""
     flat = tensor.detach().reshape(-1)
-    places = torch.linspace(0, max(0, len(flat) - 1), min(SAMPLED, len(flat)), device=flat.device).long()
+    count = min(SAMPLED, len(flat))
+    # Whole numbers: those of float32 end at 2 ** 24, below the size of an embedding.
+    places = torch.arange(count, device=flat.device) * (len(flat) - 1) // max(1, count - 1)
     return flat[places].float().cpu()
 
 

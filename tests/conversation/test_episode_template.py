@@ -71,3 +71,16 @@ def test_pairs_are_a_question_and_its_answer_a_line():
     assert not any(segment.bos for segment in segments)
     assert supervised(segments) == [' c\n']
     assert template.segments(turns[:2], turns[2:], answer_open=True)[-1].text == '<image>'
+
+
+def test_otter_writes_one_sequence_with_one_bos_and_learns_every_answer_and_the_end():
+    template = build_episode_template({'conv_template': 'otter', 'episode_template': 'otter'})
+    turns = query('ab')
+    segments = template.segments([turns, turns], [turns])
+    assert [segment.bos for segment in segments] == [True, False, False]
+    assert [segment.eos for segment in segments] == [False, False, True]
+    assert supervised(segments) == ['there is "ab" in the image.<|endofchunk|>'] * 3
+    (alone,) = template.segments([], [turns])
+    assert (alone.bos, alone.eos) == (True, True)
+    opened = template.segments([turns], [turns], answer_open=True)
+    assert not any(segment.eos for segment in opened)

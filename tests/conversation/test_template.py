@@ -2,7 +2,7 @@
 
 import pytest
 
-from mllm.conversation.template import ConversationTemplate
+from mllm.conversation.template import ConversationTemplate, PromptTemplate
 from mllm.registry import TEMPLATES
 from mllm.types import Chunk, Turn
 
@@ -55,3 +55,29 @@ def test_turns_out_of_order_are_refused(roles: list[str]):
 def test_an_unknown_template_is_answered_with_the_nearest():
     with pytest.raises(ValueError, match=r"did you mean 'vicuna_v1\.1'"):
         TEMPLATES.get('vicuna_v1')
+
+
+@pytest.mark.parametrize(
+    ('question', 'written'),
+    [
+        ('<image>What is it?', '<image>Q:What is it? A:'),
+        ('What is in <image>?', '<image>Q:What is in? A:'),
+        ('<image>\n<image>\nWhich?', '<image><image>Q:Which? A:'),
+        ('Which {images} of {question}\\1?', 'Q:Which {images} of {question}\\1? A:'),
+        ('', 'Q: A:'),
+    ],
+)
+def test_a_prompt_is_written_around_the_question_images_first(question: str, written: str):
+    turns = [Turn({'from': 'human', 'value': question}), Turn({'from': 'gpt', 'value': 'yes'})]
+    chunks = PromptTemplate('{images}Q:{question} A:').render(turns, supervised=True)
+    assert chunks == (Chunk(written), Chunk('yes<|endofchunk|>', supervised=True))
+
+
+def test_prompts_follow_on_each_other_and_the_last_may_be_open():
+    template = PromptTemplate('[{question}]', blank=' ', end='|')
+    assert text(template.render(TWO_ROUNDS, supervised=True)) == '[Hi] Hello|[Bye] See you|'
+    assert text(template.render(TWO_ROUNDS, supervised=True, keep_end=False)) == '[Hi] Hello|[Bye] See you'
+    turns = [*TWO_ROUNDS[:3], Turn({'from': 'gpt', 'value': ''})]
+    assert text(template.render(turns, supervised=True)) == '[Hi] Hello|[Bye]'
+    with pytest.raises(ValueError, match='alternate'):
+        template.render(TWO_ROUNDS[1:], supervised=True)

@@ -71,3 +71,10 @@ def test_an_image_token_in_a_question_is_an_error(runs: list[Any]):
     ids = [IMAGE] * (len(runs) + 1)
     with pytest.raises(ValueError, match=f'{len(ids)} times <image> where the images stand for {len(runs)}.*own token'):
         join_segments([TokenizedSegment(ids, [False] * len(ids))], runs, '<image>', IMAGE)
+
+
+@pytest.mark.parametrize('learnt', [True, False])
+def test_the_end_of_sequence_is_learnt_with_the_answer_before_it(learnt: bool):
+    found = tokenize_segment(Segment((Chunk('a'), Chunk('b', learnt)), bos=True, item=0, eos=True), TOK)
+    assert (found.input_ids[0], found.input_ids[-1]) == (TOK.bos_token_id, TOK.eos_token_id)
+    assert (found.supervised[0], found.supervised[-1]) == (False, learnt)

@@ -75,7 +75,7 @@ def for_case(case: Case) -> Preprocessor:
         return base
     modes = tuple(COMMON if mode == 'common' else mode for mode in map(mode_of, case['items']))
     single = base.episode_template.single
-    return replace(base, episode_template=TemplateByItem(single, single, single, single, modes))
+    return replace(base, episode_template=TemplateByItem(single, single, single, single, modes=modes))
 
 
 def mode_of(item: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 
 from mllm.models.adapters import adapted_layers, merge_adapters
 from mllm.models.builder import load_model
+from mllm.utils.learnt_weights import sample as sample_of
 from mllm.utils.weights import load_weights, save_weights
 
 LORA = {'r': 2, 'alpha': 4.0, 'target': ['*q_proj', '*mlp*']}
@@ -95,6 +96,12 @@ def test_a_base_in_bfloat16_is_the_same_base(build, tmp_path: Path):
     save_weights(model, str(tmp_path))
     half = copy.deepcopy(model).bfloat16()
     load_weights(half, str(tmp_path))
+
+
+@pytest.mark.parametrize('size', [0, 1, 7, 8, 9, 2**24 + 5, 3 * 2**28 + 1])
+def test_a_sample_of_a_tensor_reaches_from_its_first_value_to_its_last(size: int):
+    found = sample_of(torch.zeros(1).expand(size))
+    assert len(found) == min(size, 8)
 
 
 def test_other_adapters_than_the_folder_has_are_an_error_with_names(build, tmp_path: Path):

@@ -17,7 +17,7 @@ def test_the_preprocessor_needs_no_weights(model_args: Any, monkeypatch: pytest.
         raise AssertionError('weights were asked for')
 
     args = model_args('resnet_lfm2')
-    monkeypatch.setattr('mllm.models.llava.family.from_parts', refuse)
+    monkeypatch.setattr('mllm.models.llava.build.from_parts', refuse)
     preprocessor = load_preprocessor(args)
     assert preprocessor.tokenizer.convert_ids_to_tokens(preprocessor.image_token_id) == '<im_patch>'
     assert preprocessor.max_length == 2048

@@ -6,6 +6,7 @@ change of a file. A line of JSON answers when the child has ended: its `status`,
 `seconds` it trained.
 """
 
+import faulthandler
 import gc
 import json
 import os
@@ -55,6 +56,8 @@ def run(request: dict[str, Any]) -> None:
     os.dup2(log, 2)
     # Its own is shared between processes: a child that is killed would keep it from all others.
     tqdm.set_lock(threading.RLock())
+    # Where a run that hangs does so: it is told before the limit ends it.
+    faulthandler.dump_traceback_later(LIMIT - 10)
     changes = CountedChanges(request['folder'], request.get('kill_at', 0))
     sys.addaudithook(changes)
     status = main(request['arguments'])

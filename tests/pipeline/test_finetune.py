@@ -14,7 +14,7 @@ from transformers import AutoTokenizer
 from mllm.config.config import ConfigError
 from mllm.config.training_args import TrainingArguments
 from mllm.engine.checkpoint import begin_run
-from mllm.pipeline import finetune
+from mllm.pipeline import finetune, trained
 from mllm.pipeline.finetune import main, starting_point
 from mllm.utils.manifest import write_manifest
 
@@ -146,16 +146,18 @@ def test_a_model_of_which_nothing_learns_is_no_run(
 
 def test_evaluation_looks_for_the_model_that_was_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     told: list[str] = []
-    monkeypatch.setattr(finetune.logger, 'warning', lambda text, *values: told.append(text % values))
-    wanted = arguments(tmp_path, do_train=False)
-    assert finetune.trained_model({'type': 'llava'}, wanted) == {'type': 'llava'}
+    monkeypatch.setattr(trained.logger, 'warning', lambda text, *values: told.append(text % values))
+    wanted = str(tmp_path)
+    assert trained.trained_model({'type': 'llava'}, wanted) == {'type': 'llava'}
     assert 'nothing is trained here' in told[0]
     checkpoint = make_checkpoint(tmp_path, 5)
-    assert finetune.trained_model({}, wanted) == {'model_name_or_path': str(checkpoint)}
+    assert trained.trained_model({}, wanted) == {'model_name_or_path': str(checkpoint)}
     (tmp_path / 'model.safetensors').write_bytes(b'')
-    assert finetune.trained_model({}, wanted) == {'model_name_or_path': str(tmp_path)}
+    assert trained.trained_model({}, wanted) == {'model_name_or_path': wanted}
     named = {'model_name_or_path': 'other'}
-    assert finetune.trained_model(named, wanted) == named
+    assert trained.trained_model(named, wanted) == named
+    adapted = {**named, 'lora': {'r': 2}}
+    assert trained.trained_model(adapted, wanted) == {**adapted, 'adapter': wanted}
     assert len(told) == 1
 
 

@@ -16,15 +16,25 @@ from transformers import (
 )
 from transformers.initialization import no_init_weights
 
-from mllm.models.hub import check_complete, loading, part_config
+from mllm.models.arguments import ModelArguments
+from mllm.models.hub import check_complete, loading, local_folder, part_config
 from mllm.models.llava.arguments import LlavaArguments
 from mllm.models.llava.decoder_init import open_gates_
 from mllm.models.llava.images import token_of_image
-from mllm.models.llava.projector import build_projector
-from mllm.utils.weights import load_weights, read_file, wrong_shapes
+from mllm.models.llava.legacy import (
+    LEGACY_FIELD,
+    fill,
+    has_tower,
+    new_config,
+    old_config,
+    read_adapter,
+    read_old,
+    repair_ids,
+    tower_path,
+)
+from mllm.models.llava.projector import PROJECTOR_FIELD, build_projector
+from mllm.utils.weights import load_weights, wrong_shapes
 
-PROJECTOR_FIELD = 'mllm_projector'
-"""Field of a saved config.json: which projector to rebuild. Plain Hugging Face models do not have it."""
 EMBEDDINGS = 'embed_tokens.weight'
 """Name of the word embeddings in a projector's file."""
 
@@ -32,6 +42,9 @@ EMBEDDINGS = 'embed_tokens.weight'
 def describe(args: LlavaArguments, tokenizer: PreTrainedTokenizerBase) -> LlavaConfig:
     """The whole model's config: that of the folder, or one made of the parts'."""
     if args.model_name_or_path is not None:
+        fields = old_config(args.model_name_or_path)
+        if fields is not None:
+            return describe_old(args, fields, tokenizer)
         with loading('model_name_or_path', args.model_name_or_path):
             return LlavaConfig.from_pretrained(args.model_name_or_path)
     text = text_config(args.llm, tokenizer)
@@ -44,6 +57,20 @@ def describe(args: LlavaArguments, tokenizer: PreTrainedTokenizerBase) -> LlavaC
         tie_word_embeddings=text.tie_word_embeddings,
     )
     setattr(config, PROJECTOR_FIELD, {'name': args.projector, **args.projector_args})
+    return config
+
+
+def describe_old(args: LlavaArguments, fields: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> LlavaConfig:
+    """The config of a published checkpoint in the old layout, `fields` its config.json."""
+    tower = args.vision_tower or tower_path(fields)
+    if tower is None:
+        raise ValueError('model_args.vision_tower is needed: the config.json of this checkpoint names no image encoder')
+    marks = fields.get('mm_use_im_start_end')
+    if marks is not None and bool(marks) != args.mm_use_im_start_end:
+        raise ValueError(f'model_args.mm_use_im_start_end: this checkpoint was trained with {bool(marks)}; write that')
+    image_token_id = cast(int, tokenizer.convert_tokens_to_ids(token_of_image(args, tokenizer)))
+    config = new_config(fields, vision_config(tower), image_token_id)
+    setattr(config, PROJECTOR_FIELD, {'name': fields.get('mm_projector_type') or 'linear'})
     return config
 
 
@@ -103,7 +130,7 @@ def from_parts(args: LlavaArguments, config: LlavaConfig) -> LlavaForConditional
     return model.eval()
 
 
-def make_part(key: str, part: Any, config: Any, drawn: Any, loaded: Any, args: LlavaArguments) -> Any:
+def make_part(key: str, part: Any, config: Any, drawn: Any, loaded: Any, args: ModelArguments) -> Any:
     """Language model or tower, `model_args[key]`: with the weights of a path, or drawn if `part` is a dict."""
     options = {'dtype': getattr(torch, args.dtype)}
     if key == 'llm':
@@ -121,6 +148,16 @@ def load_part(loaded: Any, key: str, path: str, options: dict[str, Any]) -> Any:
     return model
 
 
+def build_model(args: LlavaArguments, tokenizer: PreTrainedTokenizerBase) -> LlavaForConditionalGeneration:
+    """The model that the arguments name, as it lies there or drawn."""
+    config = describe(args, tokenizer)
+    if args.model_name_or_path is None:
+        return from_parts(args, config)
+    if old_config(args.model_name_or_path) is not None:
+        return from_old(args, config, tokenizer)
+    return from_folder(args, config)
+
+
 def from_folder(args: LlavaArguments, config: LlavaConfig) -> LlavaForConditionalGeneration:
     """A saved model: ours strictly, under live names; a plain Hugging Face one as that library reads it."""
     folder, dtype = str(args.model_name_or_path), getattr(torch, args.dtype)
@@ -132,6 +169,32 @@ def from_folder(args: LlavaArguments, config: LlavaConfig) -> LlavaForConditiona
     model.tie_weights()  # no_init_weights leaves that out too
     model.model.multi_modal_projector = make_projector(config).to(dtype)
     load_weights(model, folder)
+    return model.eval()
+
+
+def from_old(args: LlavaArguments, config: LlavaConfig, tokenizer: PreTrainedTokenizerBase) -> Any:
+    """A published checkpoint in the old layout; its tower from its own place where the checkpoint holds none."""
+    folder, dtype = local_folder('model_name_or_path', str(args.model_name_or_path)), getattr(torch, args.dtype)
+    fields = getattr(config, LEGACY_FIELD)
+    repair_ids(config, fields, tokenizer)
+    weights = read_old(folder)
+    with no_init_weights():
+        model: Any = LlavaForConditionalGeneration._from_config(
+            config, dtype=dtype, attn_implementation={'text_config': args.attn_implementation}
+        )
+    model.tie_weights()
+    model.model.multi_modal_projector = make_projector(config).to(dtype)
+    if not has_tower(weights):
+        tower = args.vision_tower or tower_path(fields)
+        if not isinstance(tower, str):
+            raise ValueError(
+                f'model_args.vision_tower: {folder} holds no vision tower, and a dict has no weights; name a folder'
+            )
+        tower_class = type(model.model.vision_tower)
+        model.model.vision_tower = load_part(
+            tower_class, 'vision_tower', tower, {'dtype': dtype, 'config': config.vision_config}
+        )
+    fill(model, weights, folder)
     return model.eval()
 
 
@@ -152,7 +215,7 @@ def load_adapter(model: LlavaForConditionalGeneration, path: str) -> None:
     own = projector.state_dict()
     weights, words = {}, {}
     unknown = []
-    for name, tensor in read_file(path).items():
+    for name, tensor in read_adapter(path).items():
         matching = [key for key in own if key == name or key.endswith(f'.{name}')]
         if f'.{name}'.endswith(f'.{EMBEDDINGS}'):
             words['weight'] = tensor

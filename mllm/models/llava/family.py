@@ -8,14 +8,15 @@ from __future__ import annotations
 from typing import cast
 
 from PIL import Image
-from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerBase
+from transformers import LlavaForConditionalGeneration, PreTrainedModel, PreTrainedTokenizerBase
 
 from mllm.conversation.episode_template import build_episode_template
 from mllm.models.family import Family
 from mllm.models.freeze import is_frozen, keep_in_evaluation
 from mllm.models.hub import loading
 from mllm.models.llava.arguments import DECODER, LlavaArguments
-from mllm.models.llava.build import describe, from_folder, from_parts, tokens_per_image
+from mllm.models.llava.build import build_model, describe, tokens_per_image
+from mllm.models.llava.export import write_hf, write_old
 from mllm.models.llava.feature_cache import cache_features
 from mllm.models.llava.images import (
     END_TOKEN,
@@ -38,6 +39,7 @@ class LlavaFamily(Family[LlavaArguments]):
     """LLaVA-v1 and everything of its layout."""
 
     arguments = LlavaArguments
+    layouts = ('mllm', 'hf', 'original')
 
     def preprocessor(self, args: LlavaArguments) -> Preprocessor:
         with loading('tokenizer', args.tokenizer_path):
@@ -62,8 +64,7 @@ class LlavaFamily(Family[LlavaArguments]):
         )
 
     def model(self, args: LlavaArguments, preprocessor: Preprocessor) -> LlavaForConditionalGeneration:
-        build = from_parts if args.model_name_or_path is None else from_folder
-        model = build(args, describe(args, preprocessor.tokenizer))
+        model = build_model(args, preprocessor.tokenizer)
         model.config.image_token_id = preprocessor.image_token_id
         prepare_model(model, args, preprocessor, lora_target=[DECODER])
         tower = model.model.vision_tower
@@ -74,6 +75,19 @@ class LlavaFamily(Family[LlavaArguments]):
         blank, _ = preprocessor.encode_images([Image.new('RGB', (8, 8))])
         take_part_without_images(model.model, blank.shape[-1])
         return model
+
+    def export(
+        self, model: PreTrainedModel, args: LlavaArguments, preprocessor: Preprocessor, layout: str, folder: str
+    ) -> None:
+        processor = cast(ImageEncoder, preprocessor.encode_images).processor
+        if layout == 'hf':
+            write_hf(model, preprocessor, folder)
+        elif layout == 'original':
+            tower = args.vision_tower if isinstance(args.vision_tower, str) else None
+            write_old(model, preprocessor.tokenizer, folder, tower, args.mm_use_im_start_end, with_tower=tower is None)
+        else:
+            super().export(model, args, preprocessor, layout, folder)
+        processor.save_pretrained(folder)
 
 
 def image_encoder(args: LlavaArguments, tokenizer: PreTrainedTokenizerBase) -> ImageEncoder:

@@ -13,6 +13,8 @@ from transformers import AutoImageProcessor, CLIPImageProcessorPil, PreTrainedTo
 
 from mllm.models.hub import loading
 from mllm.models.llava.arguments import LlavaArguments
+from mllm.models.llava.legacy import old_config, tower_path
+from mllm.models.tokens import find_file
 from mllm.types import IMAGE_PLACEHOLDER
 
 PATCH_TOKEN = '<im_patch>'
@@ -95,6 +97,9 @@ def load_image_processor(args: LlavaArguments) -> Any:
     """The tower's own image processor; one to squares of `image_size` with pixels -1..1 where there is none."""
     key = 'model_name_or_path' if args.vision_tower is None else 'vision_tower'
     folder = getattr(args, key)
+    if key == 'model_name_or_path' and folder is not None and (fields := old_config(folder)) is not None:
+        # Old folders have none of their own, but those that were written here.
+        folder = folder if find_file(folder, 'preprocessor_config.json') else tower_path(fields)
     if isinstance(folder, str):
         with loading(key, folder):
             return AutoImageProcessor.from_pretrained(folder, backend='pil')

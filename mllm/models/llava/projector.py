@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 ProjectorName = Literal['linear', 'mlp2x_gelu', 'pool', 'grid']
+PROJECTOR_FIELD = 'mllm_projector'
+"""Field of a saved config.json: which projector to rebuild. Plain Hugging Face models do not have it."""
 PROJECTORS = ('linear', 'mlp2x_gelu', 'pool', 'grid')
 
 
