@@ -32,6 +32,7 @@ FAMILIES: dict[str, dict[str, dict[str, Any]]] = {
         }
         for family, embeddings in (('tiny_flamingo', 'added'), ('tiny_otter', 'all'))
     },
+    'tiny_hf_vlm': {'full': {}, 'lora': LORA, 'frozen': {'freeze': ['*'], 'tune': ['model.connector']}},
 }
 CASES = [(family, option) for family, options in FAMILIES.items() for option in options]
 
