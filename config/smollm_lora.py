@@ -10,4 +10,8 @@ model_args = dict(
 
 data_args = dict(multitest={**_base_.PAIRS_HELDOUT, **_base_.PAIRS_BLANKED, **_base_.PAIRS_PERMUTED})
 
-training_args = dict(learning_rate=2e-3, max_steps=200)
+training_args = dict(
+    learning_rate=2e-3,
+    lr_by_part={'model.multi_modal_projector': 2e-4},
+    max_steps=300,
+)
