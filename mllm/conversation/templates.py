@@ -50,6 +50,8 @@ PROMPT_TEMPLATES = {
     'otter': PromptTemplate('{images}User:{question} GPT:' + _ANSWER, tokens=_OTTER_TOKENS),
     'otter_spaced': PromptTemplate('{images}User: {question} GPT:' + _ANSWER, blank=' ', tokens=_OTTER_TOKENS),
 }
+# For base language models, which copy what stood behind an equal thing: nothing but image and label, a pair a line.
+_BARE = PromptTemplate('{images}{question}', blank=' ', end='\n', tokens=())
 
 PROTOCOLS = {
     # Link-Context Learning: the first support carries the instruction and keeps its end mark, later ones do not.
@@ -64,6 +66,11 @@ PROTOCOLS = {
         'support': {'template': 'hypnotized_ans_v1.0', 'keep_end': False},
         'query': {'template': 'hypnotized_v1.1', 'supervised': True},
     },
+    'pairs': {
+        'first_support': {'template': 'bare', 'bos': False},
+        'support': {'template': 'bare', 'bos': False},
+        'query': {'template': 'bare', 'bos': False, 'supervised': True},
+    },
 }
 
 # One sequence with one BOS, whose every answer is learnt, those of the supports too.
@@ -77,7 +84,7 @@ PROTOCOLS |= {
     for name in PROMPT_TEMPLATES
 }
 
-for _name, _template in {**CONVERSATION_TEMPLATES, **PROMPT_TEMPLATES}.items():
+for _name, _template in {**CONVERSATION_TEMPLATES, **PROMPT_TEMPLATES, 'bare': _BARE}.items():
     TEMPLATES.register_module(_name)(_template)
 for _name, _places in PROTOCOLS.items():
     EPISODE_TEMPLATES.register_module(_name)(_places)

@@ -63,6 +63,16 @@ def test_published_prompt_of_v3det():
     assert supervised(segments) == [' there is "ab" in the image.</s>']
 
 
+def test_pairs_are_a_question_and_its_answer_a_line():
+    template = build_episode_template({'conv_template': 'bare', 'episode_template': 'pairs'})
+    turns = [[Turn({'from': 'human', 'value': '<image>'}), Turn({'from': 'gpt', 'value': name})] for name in 'abc']
+    segments = template.segments(turns[:2], turns[2:])
+    assert [segment.text for segment in segments] == ['<image> a\n', '<image> b\n', '<image> c\n']
+    assert not any(segment.bos for segment in segments)
+    assert supervised(segments) == [' c\n']
+    assert template.segments(turns[:2], turns[2:], answer_open=True)[-1].text == '<image>'
+
+
 def test_otter_writes_one_sequence_with_one_bos_and_learns_every_answer_and_the_end():
     template = build_episode_template({'conv_template': 'otter', 'episode_template': 'otter'})
     turns = query('ab')

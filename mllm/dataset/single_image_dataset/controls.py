@@ -44,11 +44,15 @@ def relabelled(episode: Episode, new_labels: Mapping[str, str]) -> Episode:
     def change(item: RawItem) -> RawItem:
         meta = item.get('meta') or {}
         *turns, answer = item.get('conversations', [])
-        quoted = f'"{meta["label"]}"'
-        if quoted not in answer['value']:
-            raise ValueError(f'the answer {answer["value"]!r} does not quote its label {quoted}; it cannot be permuted')
-        new = new_labels[meta['label']]
-        value = answer['value'].replace(quoted, f'"{new}"')
+        label, new = meta['label'], new_labels[meta['label']]
+        if answer['value'] == label:
+            value = new
+        elif f'"{label}"' in answer['value']:
+            value = answer['value'].replace(f'"{label}"', f'"{new}"')
+        else:
+            raise ValueError(
+                f'the answer {answer["value"]!r} neither is its label nor quotes it ("{label}"); it cannot be permuted'
+            )
         return {**item, 'conversations': [*turns, Turn({**answer, 'value': value})], 'meta': {**meta, 'label': new}}
 
     old = episode.meta['label']

@@ -1,18 +1,19 @@
 """Stage 3 of a sample's way, the writing: what was drawn -> items with texts and images -> `Episode`.
 
-The texts of link-context episodes are the published protocol of Link-Context Learning.
+The texts of link-context episodes are the published protocol of Link-Context Learning, unless a config gives others.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Literal
 
 from mllm.dataset.single_image_dataset.drawing import shuffled
 from mllm.metric.link_context import ANSWER_TEMPLATE, LABEL_PLACEHOLDER
-from mllm.types import Episode, RawItem, Turn
+from mllm.registry import nearest
+from mllm.types import IMAGE_PLACEHOLDER, Episode, RawItem, Turn
 from mllm.utils.rng import ItemRng, item_rng
 
 if TYPE_CHECKING:
@@ -24,6 +25,45 @@ SUPPORT_ANSWER = f'{ANSWER_TEMPLATE} {END_EXAMPLE}'
 QUERY_QUESTION = 'Based on the previous examples, what is in the image <image>?'
 
 SuperviseSupports = Literal['none', 'repeated']
+
+
+@dataclass(frozen=True)
+class EpisodeTexts:
+    """What the items of an episode say; by default the published protocol. ValueError for a missing placeholder.
+
+    support_question    with <image> once
+    support_answer      with <label> once
+    answer              that of queries, with <label> once
+    """
+
+    support_question: str = SUPPORT_QUESTION
+    support_answer: str = SUPPORT_ANSWER
+    answer: str = ANSWER_TEMPLATE
+
+    def __post_init__(self) -> None:
+        wanted = (
+            ('support_question', IMAGE_PLACEHOLDER),
+            ('support_answer', LABEL_PLACEHOLDER),
+            ('answer', LABEL_PLACEHOLDER),
+        )
+        faults = [
+            f'texts.{name}={getattr(self, name)!r} needs {placeholder} exactly once'
+            for name, placeholder in wanted
+            if getattr(self, name).count(placeholder) != 1
+        ]
+        if faults:
+            raise ValueError('; '.join(faults))
+
+
+def episode_texts(texts: Mapping[str, str] | None) -> EpisodeTexts:
+    """The texts that a config gives, in place of those of the published protocol; ValueError for other keys."""
+    known = [field.name for field in fields(EpisodeTexts)]
+    unknown = [
+        f'texts.{name}: there is no such text{nearest(name, known)}' for name in texts or {} if name not in known
+    ]
+    if unknown:
+        raise ValueError('; '.join(unknown))
+    return EpisodeTexts(**(texts or {}))
 
 
 @dataclass(frozen=True)
@@ -49,32 +89,34 @@ def compose(
     rng: ItemRng,
     query_questions: Sequence[str],
     supervise_supports: SuperviseSupports,
+    texts: Mapping[str, str] | None = None,
 ) -> Episode:
     """Read the images and write the turns. The order of supports depends on their set, not on the query."""
     if supervise_supports not in ('none', 'repeated'):
         raise ValueError(f"supervise_supports={supervise_supports!r}: expected 'none' or 'repeated'")
     if not query_questions:
         raise ValueError('query_questions is empty; expected at least one question with <image>')
+    wording = episode_texts(texts)
     support: list[RawItem] = []
     seen: set[int] = set()
     order = support_order(draw.supports, rng)
     for number, path in order:
         label = draw.labels[number]
         learn = supervise_supports == 'repeated' and number in seen
-        answer = write_label(SUPPORT_ANSWER, label)
-        support.append(make_item(load(path), path, SUPPORT_QUESTION, answer, label, learn))
+        answer = write_label(wording.support_answer, label)
+        support.append(make_item(load(path), path, wording.support_question, answer, label, learn))
         seen.add(number)
     generator = rng('question')
     asked = []
     for number, path in draw.queries:
         label = draw.labels[number]
         question = query_questions[int(generator.integers(len(query_questions)))]
-        asked.append(make_item(load(path), path, question, write_label(ANSWER_TEMPLATE, label), label))
+        asked.append(make_item(load(path), path, question, write_label(wording.answer, label), label))
     number = draw.queries[0][0]
     meta = {
         'label': draw.labels[number],
         'labels': list(draw.labels),
-        'candidates': [write_label(ANSWER_TEMPLATE, label) for label in draw.labels],
+        'candidates': [write_label(wording.answer, label) for label in draw.labels],
         'class': draw.classes[number],
         'classes': draw.classes,
         'names': draw.names,

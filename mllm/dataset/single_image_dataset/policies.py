@@ -8,7 +8,7 @@ the supports of k shots are the first k of each class's supports for more shots.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from mllm.dataset.single_image_dataset.class_bank import ClassBank
 from mllm.dataset.single_image_dataset.drawing import Material, Names, Negatives, draw_labels, draw_material
@@ -32,6 +32,7 @@ def link_context(
     word_length: Sequence[int] = (1, 10),
     query_questions: Sequence[str] = (QUERY_QUESTION,),
     supervise_supports: SuperviseSupports = 'none',
+    texts: Mapping[str, str] | None = None,
 ) -> Episode:
     """The class at `index` against `ways - 1` contrast classes, `shot` supports each; the query is of any of them.
 
@@ -44,13 +45,14 @@ def link_context(
     word_length        fewest and most letters of an invented word
     query_questions    one is drawn per query
     supervise_supports 'repeated': support answers are learnt from the second occurrence of their label on
+    texts              what supports ask and say and queries answer, in place of the published protocol: `EpisodeTexts`
 
     A query image is none of the supports; with the bank's `distinct_groups`, no support of *any* class is of the
     group of a query, because a group seen with one class only would give the answer away. Supports repeat where a class
     has too few images. ValueError for parameters outside these, and where a bank cannot give such an episode.
     """
     material = draw_material(bank, index, shot, rng, ways, negatives, queries)
-    return name_material(bank, material, shot, rng, names, word_length, query_questions, supervise_supports)
+    return name_material(bank, material, shot, rng, names, word_length, query_questions, supervise_supports, texts)
 
 
 def name_material(
@@ -62,12 +64,13 @@ def name_material(
     word_length: Sequence[int],
     query_questions: Sequence[str],
     supervise_supports: SuperviseSupports = 'none',
+    texts: Mapping[str, str] | None = None,
 ) -> Episode:
     """The episode that shows and asks the material under drawn labels; parameters as for `link_context`."""
     kind, labels, originals = draw_labels([item.label for item in material.classes], names, word_length, rng)
     classes = [item.title for item in material.classes]
     draw = Draw(kind, labels, originals, classes, material.supports, material.queries)
-    return compose(draw, bank.load, shot, rng, query_questions, supervise_supports)
+    return compose(draw, bank.load, shot, rng, query_questions, supervise_supports, texts)
 
 
 @POLICIES.register_module()
@@ -80,6 +83,7 @@ def fixed_supports(
     word_length: Sequence[int] = (1, 10),
     query_questions: Sequence[str] = (QUERY_QUESTION,),
     supervise_supports: SuperviseSupports = 'none',
+    texts: Mapping[str, str] | None = None,
 ) -> Episode:
     """The query at `index` with the first `shot` images of each of its lists, as published for ISEKAI and ImageNet-100.
 
@@ -94,4 +98,4 @@ def fixed_supports(
     supports = [(number, path) for number, paths in enumerate(row.supports) for path in paths[:shot]]
     queries = [(row.labels.index(row.label), row.query)]
     draw = Draw(kind, labels, originals, list(row.classes), supports, queries)
-    return compose(draw, bank.load, shot, rng, query_questions, supervise_supports)
+    return compose(draw, bank.load, shot, rng, query_questions, supervise_supports, texts)

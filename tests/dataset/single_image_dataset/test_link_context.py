@@ -102,9 +102,10 @@ def test_blank_supports_changes_the_support_images_alone(make, world, kind):
     assert blank.meta == plain.meta
 
 
+@pytest.mark.parametrize('texts', [None, {'support_answer': '<label>', 'answer': '<label>'}])
 @pytest.mark.parametrize('ways', [2, 3])
-def test_permuted_labels_are_those_of_the_same_episode_and_the_target_follows(make, world, ways):
-    policy = {**POLICY, 'ways': ways, 'queries': 3}
+def test_permuted_labels_are_those_of_the_same_episode_and_the_target_follows(make, world, ways, texts):
+    policy = {**POLICY, 'ways': ways, 'queries': 3, 'texts': texts}
     plain, permuted = (
         make(policy=policy, control=control).episode(1, ItemRng(0, 0, 1)) for control in (None, 'permute_labels')
     )
@@ -121,6 +122,12 @@ def test_permuted_labels_are_those_of_the_same_episode_and_the_target_follows(ma
     assert permuted.meta['support'] == [item['meta'] for item in permuted.support]
     unchanged = ('labels', 'candidates', 'support_key', 'image_path', 'class')
     assert [permuted.meta[key] for key in unchanged] == [plain.meta[key] for key in unchanged]
+
+
+def test_an_answer_that_hides_its_label_cannot_be_permuted(make):
+    policy = {**POLICY, 'texts': {'answer': 'so <label>'}}
+    with pytest.raises(ValueError, match='neither is its label nor quotes it'):
+        make(policy=policy, control='permute_labels').episode(0, ItemRng(0, 0, 0))
 
 
 def test_isekai_permuted(world):

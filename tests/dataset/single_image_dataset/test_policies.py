@@ -343,3 +343,31 @@ def test_isekai_never_shows_the_query(world, tmp_path):
 def test_policies_are_registered():
     assert POLICIES.get('link_context') is link_context
     assert POLICIES.get('fixed_supports') is fixed_supports
+
+
+SHORT = {'support_question': 'See <image>', 'support_answer': '= <label>', 'answer': '<label>'}
+
+
+def test_texts_take_the_place_of_the_published_ones(bank):
+    rng = ItemRng(0, 0, 0)
+    published = link_context(bank, 0, 2, rng, names='invented')
+    short = link_context(bank, 0, 2, rng, names='invented', query_questions=['<image>?'], texts=SHORT)
+    assert [item['meta'] for item in short.items] == [item['meta'] for item in published.items]
+    for item in short.support:
+        assert [turn['value'] for turn in item['conversations']] == ['See <image>', f'= {item["meta"]["label"]}']
+    assert [turn['value'] for turn in short.query['conversations']] == ['<image>?', short.meta['label']]
+    assert short.meta['candidates'] == short.meta['labels']
+
+
+def test_texts_change_the_questions_of_fixed_supports_too(world):
+    episode = fixed_supports(IsekaiBank(world.isekai, world.folder), 0, 1, ItemRng(0, 0, 0), texts=SHORT)
+    assert episode.support[0]['conversations'][0]['value'] == 'See <image>'
+    assert episode.meta['candidates'] == episode.meta['labels']
+
+
+def test_wrong_texts_are_named(bank):
+    with pytest.raises(ValueError, match=r"texts\.answr: there is no such text; did you mean 'answer'"):
+        link_context(bank, 0, 1, ItemRng(0, 0, 0), texts={'answr': '<label>'})
+    wrong = {'support_question': 'no picture', 'answer': '<label> or <label>'}
+    with pytest.raises(ValueError, match=r"texts\.support_question='no picture' needs <image>.*texts\.answer="):
+        link_context(bank, 0, 1, ItemRng(0, 0, 0), texts=wrong)
