@@ -46,6 +46,8 @@ def tools() -> Iterator[Any]:
     """The folder's modules, which import each other by name as scripts do."""
     folder = str(ROOT / 'tools' / 'smollm_effnet')
     names = ('align', 'compare', 'gguf_llama', 'lite0', 'wheels', 'build')
+    # Other folders of tools have modules of the same names, and their tests may have run before.
+    kept = {name: sys.modules.pop(name) for name in names if name in sys.modules}
     sys.path.insert(0, folder)
     found = ModuleType('tools')
     for name in names:
@@ -54,6 +56,7 @@ def tools() -> Iterator[Any]:
     sys.path.remove(folder)
     for name in names:
         sys.modules.pop(name, None)
+    sys.modules.update(kept)
 
 
 # ---- language model ----
