@@ -14,7 +14,7 @@ from mllm.models.adapters import merge_adapters
 from mllm.models.builder import load_model, load_preprocessor
 from mllm.pipeline.finetune import run
 from mllm.pipeline.trained import model_of, open_model
-from mllm.utils.weights import read_weights
+from mllm.utils.weight_files import read_folder
 
 ROOT = Path(__file__).parents[1]
 LORA: dict[str, Any] = {'lora': {'r': 2}}
@@ -46,7 +46,19 @@ def start(write_config_in: Callable[..., Path]) -> Callable[..., dict[str, Any]]
         base = {**model_base(family), **FAMILIES[family][option]}
         path = write_config_in(folder, f'model_args = dict(_delete_=True, **{base!r})\n')
         argv = [str(path), '--output_dir', str(folder / 'run'), '--max_steps', '2', '--save_strategy', 'steps']
-        argv += ['--save_steps', '1', '--report_to', 'none', '--disable_tqdm', 'true', '--learning_rate', '1e-3']
+        argv += ['--load_best_model_at_end', '--metric_for_best_model', 'eval_loss', '--eval_strategy', 'steps']
+        argv += [
+            '--eval_steps',
+            '1',
+            '--save_steps',
+            '1',
+            '--report_to',
+            'none',
+            '--disable_tqdm',
+            'true',
+            '--learning_rate',
+            '1e-3',
+        ]
         return run(*prepare_args([*argv, *words]))
 
     return launch
@@ -60,6 +72,10 @@ def predictions(folder: Path) -> list[tuple[str, dict[str, float]]]:
     lines = (folder / 'run' / 'multitest_two_extra_prediction.jsonl').read_text().splitlines()
     rows = [json.loads(line) for line in lines]
     return [(row['pred'], row['score']) for row in rows]
+
+
+def history(folder: Path) -> list[dict[str, Any]]:
+    return json.loads((folder / 'run' / 'trainer_state.json').read_text())['log_history']
 
 
 @pytest.mark.parametrize(('family', 'option'), CASES, ids=map('-'.join, CASES))
@@ -76,11 +92,15 @@ def test_a_family_trains_resumes_evaluates_and_exports(
     for path in (cut / 'run').glob('*.safetensors'):
         path.unlink()
     start(cut, family, option)
-    weights, again = read_weights(str(whole / 'run')), read_weights(str(cut / 'run'))
+    weights, again = read_folder(whole / 'run'), read_folder(cut / 'run')
     assert weights.keys() == again.keys()
     assert all(torch.equal(weights[name], again[name]) for name in weights)
-    first = read_weights(str(whole / 'run' / 'checkpoint-1'))
-    assert any(not torch.equal(weights[name], first[name]) for name in weights)
+    first, second = (read_folder(whole / 'run' / f'checkpoint-{step}') for step in (1, 2))
+    assert any(not torch.equal(first[name], second[name]) for name in first)
+    # The final model is the better of the two.
+    losses = {entry['step']: entry['eval_loss'] for entry in history(whole) if 'eval_loss' in entry}
+    best = first if losses[1] < losses[2] else second
+    assert all(torch.equal(weights[name], best[name]) for name in weights)
     assert (option == 'lora') == any('lora_' in name for name in weights)
     # Evaluated later it answers as it did.
     answers = predictions(whole)

@@ -21,10 +21,9 @@ class Collator:
     attention_mask  [B, L] int64, 1 on tokens, 0 on padding
     labels          [B, L] int64, -100 on padding (training)
     samples         the samples themselves (evaluation)
-    and, [B, L] int64, what `Preprocessor.token_inputs` gives, 0 on padding
     skipped         why samples were left out, one reason each (only where some were)
     bad             what `Caught` returned for samples that end the run; then there is nothing else
-    and the tensors of `Preprocessor.collate_images`
+    and the tensors of `Preprocessor.collate_images`, and those of `Preprocessor.token_inputs` [B, L], 0 on padding
 
     `Skipped` and None entries are left out. ValueError names the sample whose images and image tokens, or labels
     and tokens, do not agree: the model sees only the batch's total and would swap images between rows.

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from mllm.utils.log import get_logger
-from mllm.utils.weights import read_file
+from mllm.utils.weight_files import read_file
 
 logger = get_logger(__name__)
 

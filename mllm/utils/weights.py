@@ -8,17 +8,13 @@ resumes: for LLaVA-type models every weight would be lost with a mere warning.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from pathlib import Path
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
-from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 
 from mllm.utils.learnt_weights import check_base, check_kind, learnt_names, write_base
+from mllm.utils.weight_files import read_folder
 
 MAX_NAMES = 20
 """So many names of each kind are listed in an error; more are counted."""
@@ -41,7 +37,7 @@ def load_weights(model: nn.Module, folder: str) -> None:
     weights than the model has. A name may be missing only if the model ties it to one that is there. Nothing is changed
     unless everything fits.
     """
-    weights = read_weights(folder)
+    weights = read_folder(folder)
     names, whole = learnt_names(model), model.state_dict()
     own = whole if names is None else {name: whole[name] for name in names}
     check_kind(folder, adapted=names is not None)
@@ -58,31 +54,6 @@ def load_weights(model: nn.Module, folder: str) -> None:
     if names is not None:
         check_base(whole, folder)
     model.load_state_dict(weights, strict=False)
-
-
-def read_weights(folder: str) -> dict[str, Tensor]:
-    """All tensors of a folder by name, on the CPU, from one safetensors file or from several with an index."""
-    whole, index = Path(folder, SAFE_WEIGHTS_NAME), Path(folder, SAFE_WEIGHTS_INDEX_NAME)
-    if whole.is_file():
-        files = [whole]
-    elif index.is_file():
-        files = [index.with_name(name) for name in sorted(set(json.loads(index.read_text())['weight_map'].values()))]
-    else:
-        raise FileNotFoundError(f'{folder} has neither {SAFE_WEIGHTS_NAME} nor {SAFE_WEIGHTS_INDEX_NAME}')
-    weights: dict[str, Tensor] = {}
-    for file in files:
-        weights |= read_file(file)
-    return weights
-
-
-def read_file(file: str | Path) -> dict[str, Tensor]:
-    """All tensors of one safetensors file by name, on the CPU."""
-    if not Path(file).is_file():
-        raise FileNotFoundError(f'{file} does not exist')
-    try:
-        return load_file(file)
-    except SafetensorError as error:
-        raise ValueError(f'{file} cannot be read ({error}); it was not written to its end, remove it') from error
 
 
 def missing_names(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> list[str]:

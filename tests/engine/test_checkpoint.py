@@ -21,7 +21,8 @@ from mllm.engine.checkpoint import (
     resume_point,
 )
 from mllm.utils.manifest import damage, write_manifest
-from mllm.utils.weights import load_weights, read_weights, save_weights
+from mllm.utils.weight_files import read_folder
+from mllm.utils.weights import load_weights, save_weights
 
 
 def state_bytes(model):
@@ -76,11 +77,11 @@ def test_the_format_of_stock_transformers_is_refused(tmp_path, tiny):
 
 
 def test_missing_and_broken_files(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r'neither model\.safetensors nor'):
-        read_weights(str(tmp_path))
+    with pytest.raises(FileNotFoundError, match=r'has no weights: none of model\.safetensors'):
+        read_folder(str(tmp_path))
     (tmp_path / 'model.safetensors').write_bytes(b'\x10\0\0\0\0\0\0\0{"a":')
     with pytest.raises(ValueError, match='not written to its end'):
-        read_weights(str(tmp_path))
+        read_folder(str(tmp_path))
 
 
 def make_checkpoint(folder, step, names=('optimizer.pt', 'rng_state.pth', 'trainer_state.json')):

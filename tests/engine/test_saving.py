@@ -10,7 +10,7 @@ import pytest
 from mllm.engine.checkpoint import UNFINISHED, checkpoints, is_unfinished, remove_oldest, resume_point
 from mllm.engine.trainer import MultimodalTrainer
 from mllm.utils.manifest import MANIFEST, damage
-from mllm.utils.weights import read_weights
+from mllm.utils.weight_files import read_folder
 
 SAVING = {'max_steps': 6, 'save_strategy': 'steps', 'save_steps': 2}
 BEST = {'eval_strategy': 'steps', 'eval_steps': 2, 'load_best_model_at_end': True, 'metric_for_best_model': 'eval_loss'}
@@ -64,7 +64,7 @@ def test_the_best_checkpoint_has_its_final_name_and_stays(tmp_path, preprocessor
         (['checkpoint-4'], four),
         (['checkpoint-4', 'checkpoint-6'], four),
     ]
-    final, best = read_weights(str(tmp_path)), read_weights(four)
+    final, best = read_folder(str(tmp_path)), read_folder(four)
     assert all(final[name].equal(tensor) for name, tensor in best.items())
 
 
@@ -150,5 +150,5 @@ def test_a_fault_while_the_model_is_saved_leaves_the_one_that_was_there(tmp_path
 def test_a_model_saved_elsewhere_is_written_there(tmp_path, preprocessor, tiny):
     trainer = make_trainer(tmp_path / 'out', preprocessor, tiny)
     trainer.save_model(str(tmp_path / 'elsewhere'))
-    assert read_weights(str(tmp_path / 'elsewhere')).keys() >= {'lm_head.weight'}
+    assert read_folder(str(tmp_path / 'elsewhere')).keys() >= {'lm_head.weight'}
     assert not (tmp_path / 'out' / UNFINISHED).exists()

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from mllm.models.adapters import adapted_layers, merge_adapters
 from mllm.models.builder import load_model
 from mllm.utils.learnt_weights import sample as sample_of
+from mllm.utils.weight_files import read_folder
 from mllm.utils.weights import load_weights, save_weights
 
 LORA = {'r': 2, 'alpha': 4.0, 'target': ['*q_proj', '*mlp*']}
@@ -96,6 +97,16 @@ def test_a_base_in_bfloat16_is_the_same_base(build, tmp_path: Path):
     save_weights(model, str(tmp_path))
     half = copy.deepcopy(model).bfloat16()
     load_weights(half, str(tmp_path))
+    weights = half.state_dict()
+    assert all(torch.equal(weights[name], tensor.bfloat16()) for name, tensor in read_folder(tmp_path).items())
+
+
+def test_a_base_of_which_nothing_can_be_said_is_not_the_same_base(build, tmp_path: Path):
+    model, _ = build(lora=LORA)
+    model.model.vision_tower.pre_layrnorm.weight.data[0] = float('nan')
+    save_weights(model, str(tmp_path))
+    with pytest.raises(ValueError, match=r'pre_layrnorm\.weight has other values'):
+        build(lora=LORA, adapter=str(tmp_path))
 
 
 @pytest.mark.parametrize('size', [0, 1, 7, 8, 9, 2**24 + 5, 3 * 2**28 + 1])

@@ -15,7 +15,7 @@ from transformers.utils import CONFIG_NAME
 from mllm.models.flamingo.config import FlamingoConfig
 from mllm.models.flamingo.legacy import embeddings_name, to_original
 from mllm.models.flamingo.modeling import FlamingoForConditionalGeneration
-from mllm.utils.published_weights import read_any, read_folder, read_pickle, write_bins
+from mllm.utils.weight_files import read_any, read_folder, read_pickle, write_bins
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Tensor]:

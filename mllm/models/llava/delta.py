@@ -10,7 +10,6 @@ is a model that answers, and answers worse. The sum itself tells: see `off_grid`
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -20,7 +19,7 @@ from torch import Tensor
 
 from mllm.models.llava.legacy import BUFFERS
 from mllm.utils.log import get_logger
-from mllm.utils.published_weights import read_any, read_folder, weight_files
+from mllm.utils.weight_files import read_any, read_folder, weight_files, write_index
 
 logger = get_logger(__name__)
 
@@ -66,7 +65,8 @@ def rewrite(folder: str, out: str, change: Callable[[str, Tensor], Tensor]) -> N
     """Copy a checkpoint with every weight changed that a base may have, one shard at a time."""
     target = Path(out)
     target.mkdir(parents=True, exist_ok=True)
-    index = {}
+    index: dict[str, str] = {}
+    size = 0
     files = weight_files(folder)
     for file in files:
         name = file.with_suffix('.bin').name if len(files) > 1 else 'pytorch_model.bin'
@@ -77,9 +77,9 @@ def rewrite(folder: str, out: str, change: Callable[[str, Tensor], Tensor]) -> N
         }
         torch.save(weights, target / name)
         index |= dict.fromkeys(weights, name)
+        size += sum(tensor.nbytes for tensor in weights.values())
     if len(files) > 1:
-        text = json.dumps({'metadata': {}, 'weight_map': index}, indent=2)
-        (target / 'pytorch_model.bin.index.json').write_text(text, encoding='utf-8')
+        write_index(target, index, size)
     for file in Path(folder).iterdir():
         if file.is_file() and file.suffix not in ('.bin', '.safetensors') and not file.name.endswith('.index.json'):
             shutil.copyfile(file, target / file.name)

@@ -23,7 +23,7 @@ from mllm.models.llava.arguments import TOWER
 from mllm.models.llava.legacy import IDS, LEGACY_FIELD, PROJECTORS, old_name
 from mllm.models.llava.projector import PROJECTOR_FIELD
 from mllm.types import Preprocessor
-from mllm.utils.published_weights import SHARD_BYTES, write_bins
+from mllm.utils.weight_files import SHARD_BYTES, write_bins
 
 WORDS = ('lm_head.weight', 'model.language_model.embed_tokens.weight')
 HF_NAMES = (
@@ -104,7 +104,8 @@ def old_fields(model: Any, tokenizer: PreTrainedTokenizerBase, tower: str | None
     }
     came_as = getattr(config, LEGACY_FIELD, None) or {}
     ids = {name: getattr(tokenizer, name) for name in IDS}
-    return {**made, **came_as, **ids, 'vocab_size': kept_rows(model)}
+    named = {} if tower is None else {'mm_vision_tower': tower}
+    return {**made, **came_as, **ids, **named, 'vocab_size': kept_rows(model)}
 
 
 def kept_rows(model: Any) -> int:

@@ -24,7 +24,7 @@ from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from mllm.models.freeze import is_frozen
-from mllm.utils.weights import read_file
+from mllm.utils.weight_files import read_file
 
 CHUNK = 32
 """Images per pass through the tower."""

@@ -20,7 +20,7 @@ from transformers import LlamaConfig, LlavaConfig, PreTrainedConfig, PreTrainedT
 from mllm.models.hub import loading
 from mllm.models.llava.arguments import TOWER
 from mllm.utils.log import get_logger
-from mllm.utils.published_weights import read_any, read_folder
+from mllm.utils.weight_files import read_any, read_folder
 from mllm.utils.weights import listing, wrong_shapes
 
 logger = get_logger(__name__)

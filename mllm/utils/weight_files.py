@@ -1,4 +1,4 @@
-"""Weights on disk as others write them: `pytorch_model*.bin`, `*.safetensors`, `.pt`; nothing read is executed."""
+"""Weights on disk, the files: `*.safetensors`, and `pytorch_model*.bin` and `.pt` of others; none is executed."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
-
-from mllm.utils.weights import read_file
 
 LAYOUTS = (('model.safetensors', 'model.safetensors.index.json'), ('pytorch_model.bin', 'pytorch_model.bin.index.json'))
 """(the one file, or the index of several): the first that is there counts, in the order of transformers."""
@@ -55,6 +55,16 @@ def read_any(path: str | Path) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in read_pickle(path).items() if isinstance(tensor, Tensor)}
 
 
+def read_file(file: str | Path) -> dict[str, Tensor]:
+    """All tensors of one safetensors file by name, on the CPU."""
+    if not Path(file).is_file():
+        raise FileNotFoundError(f'{file} does not exist')
+    try:
+        return load_file(file)
+    except SafetensorError as error:
+        raise ValueError(f'{file} cannot be read ({error}); it was not written to its end, remove it') from error
+
+
 def read_pickle(path: str | Path) -> Mapping[str, Any]:
     """A dict that `torch.save` wrote."""
     if not Path(path).is_file():
@@ -88,8 +98,13 @@ def write_bins(weights: Mapping[str, Tensor], folder: str | Path) -> None:
         torch.save({key: tensor.clone() for key, tensor in shard.items()}, target / name)
         index |= dict.fromkeys(shard, name)
         size += sum(tensor.nbytes for tensor in shard.values())
+    write_index(target, index, size)
+
+
+def write_index(folder: Path, index: Mapping[str, str], size: int) -> None:
+    """Write which .bin file of a folder holds which tensor; `size` of all in bytes."""
     text = json.dumps({'metadata': {'total_size': size}, 'weight_map': index}, indent=2)
-    (target / 'pytorch_model.bin.index.json').write_text(text, encoding='utf-8')
+    (folder / 'pytorch_model.bin.index.json').write_text(text, encoding='utf-8')
 
 
 def in_shards(weights: Iterable[tuple[str, Tensor]], limit: int = SHARD_BYTES) -> list[dict[str, Tensor]]:

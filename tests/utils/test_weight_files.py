@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mllm.utils.published_weights import weight_files
+from mllm.utils.weight_files import weight_files
 
 SHARDED = {'model.safetensors.index.json', 'model-1.safetensors'}
 
