@@ -94,6 +94,12 @@ class MultimodalTrainer(SavingTrainer):
         check_args(args, model, validation is not None)
         if args.use_liger_kernel:
             args.liger_kernel_config = liger_options(args)
+        if args.ddp_find_unused_parameters is None:
+            # Layers of an image encoder that no feature comes from have no gradient, and DDP must know. Stock does not
+            # look for them with activation checkpointing, for the sake of its reentrant kind, no more the default.
+            options = cast(dict[str, Any], args.gradient_checkpointing_kwargs or {})
+            reentrant = options.get('use_reentrant', False)
+            args.ddp_find_unused_parameters = not reentrant
         self.learning_rates = learning_rates
         self.average = WeightAverage(ema_decay) if ema_decay is not None else None
         self.preprocessor = preprocessor

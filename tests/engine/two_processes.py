@@ -86,6 +86,7 @@ def main(out: Path) -> None:
     # 11 samples: 3 batches of 2 an epoch and rank. Stopped in the middle of the second.
     many = {'length': 11, 'per_device_train_batch_size': 2, 'max_steps': 8, 'dropout': 0.2}
     results['undisturbed'] = run(out / 'c', **many)
+    results['checkpointed'] = run(out / 'f', **many, gradient_checkpointing=True)
     saving = {'save_strategy': 'steps', 'save_steps': 4}
     run(out / 'd', crash_after=5, **many, **saving)
     results['resumed'] = run(out / 'd', resume_from=str(out / 'd' / 'checkpoint-4'), seed=1, **many, **saving)
