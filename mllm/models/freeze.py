@@ -18,8 +18,8 @@ from mllm.utils.patterns import matches
 def apply_freeze(model: nn.Module, freeze: Sequence[str], tune: Sequence[str]) -> None:
     """Parameters that match a pattern of `freeze` do not learn, unless they match one of `tune`.
 
-    Patterns are those of a shell (`*`, `?`, `[...]`) over whole parameter names, or a module's name, which means all
-    below it. A tied parameter matches by any of its names. ValueError that lists the patterns that match nothing,
+    Patterns are those of a shell (`*`, `?`, `[...]`) over the names of parameters, or of modules, which means all below
+    these. A tied parameter matches by any of its names. ValueError that lists the patterns that match nothing,
     with the nearest names. Weights in 4 or 8 bits are codes and never learn: to tune them is a ValueError too.
     """
     names = [name for name, _ in model.named_parameters(remove_duplicate=False)]

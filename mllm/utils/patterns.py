@@ -6,5 +6,5 @@ from fnmatch import fnmatchcase
 
 
 def matches(name: str, pattern: str) -> bool:
-    """Whether a pattern of a shell (`*`, `?`, `[...]`) is the whole name, or is a module that `name` lies below."""
-    return fnmatchcase(name, pattern) or name.startswith(f'{pattern}.')
+    """Whether a pattern of a shell (`*`, `?`, `[...]`) fits the whole name, or a module that `name` lies below."""
+    return fnmatchcase(name, pattern) or fnmatchcase(name, f'{pattern}.*')
